@@ -1,0 +1,35 @@
+"""`hil devices`: what can be opened."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from hil.cli.output import JsonOption, console, emit
+
+
+def devices(
+    discover: Annotated[
+        bool, typer.Option("--discover", help="Also ask the network (mDNS, multicast) for remote devices.")
+    ] = False,
+    json: JsonOption = None,
+) -> None:
+    """List the devices that can be opened, with their URI, model, serial number and channels.
+
+    \b
+    Examples:
+      hil devices
+      hil devices --discover --json -
+    """
+    from drivers.registry import list_devices
+
+    found = list_devices(discover)
+    emit(json, {"devices": found})
+    table = Table("URI", "driver", "model", "serial", "channels")
+    for row in found:
+        table.add_row(*(str(row.get(key, "")) for key in ("uri", "driver", "model", "serial", "n_channels")))
+    console.print(table)
+    if not any(row.get("driver") == "iio" for row in found):
+        console.print("No IIO board found here. Name one by address: hil capture iio:ip:192.168.2.1 ...")

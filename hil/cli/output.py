@@ -1,0 +1,81 @@
+"""What every subcommand prints: one JSON object where asked, everything else on stderr.
+
+Contract: `--json -` writes exactly one JSON object to stdout and nothing else there, also on failure:
+`status`, `reason`, `hint`, `exit_code`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+
+from hil.core.errors import ConfigError, HilError
+
+console = Console(stderr=True, soft_wrap=True)
+
+JsonOption = Annotated[
+    str | None,
+    typer.Option(
+        "--json", metavar="FILE", help="Write the result as one JSON object to FILE, or to stdout with '-'."
+    ),
+]
+
+
+def plain(value: Any) -> Any:
+    """Turn numpy values, paths and NaN into what JSON can hold (NaN and infinities become null)."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [plain(v) for v in value]
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, complex):
+        return [plain(value.real), plain(value.imag)]
+    return value if isinstance(value, str) or value is None else str(value)
+
+
+def emit(json_target: str | None, payload: dict[str, Any]) -> None:
+    """Write `payload` as one JSON object to the file or, for "-", to stdout; nothing for None."""
+    if json_target is None:
+        return
+    text = json.dumps(plain({"status": "ok", "exit_code": 0} | payload), allow_nan=False)
+    if json_target == "-":
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+        return
+    path = Path(json_target)
+    try:
+        path.write_text(text + "\n", encoding="utf-8")
+    except OSError as err:
+        raise ConfigError(f"cannot write {path}: {err.strerror}", where="--json") from err
+
+
+def emit_failure(json_target: str | None, reason: str, hint: str, exit_code: int, **more: Any) -> None:
+    """The JSON object of a command that failed."""
+    emit(json_target, {"status": "failed", "reason": reason, "hint": hint, "exit_code": exit_code} | more)
+
+
+def failure_details(error: HilError) -> dict[str, Any]:
+    """What an error knows beyond its message, for the JSON object."""
+    names = ("where", "uri", "field", "requested", "allowed", "parameters", "gaps")
+    found = {name: getattr(error, name) for name in names if getattr(error, name, None)}
+    return {"error": type(error).__name__} | found
+
+
+def devnull_stdout() -> None:
+    """Keep the interpreter from complaining when the reader of stdout has gone (`hil ... | head`)."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

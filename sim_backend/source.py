@@ -1,0 +1,69 @@
+"""What a network server or driver asks of the simulated radio.
+
+Everything is indexed by *scene samples*: sample n of a board is the instant n / fs after the scene began (in
+the board's present rate). The wire samples are a pure function of (board, first, n) and of the events recorded
+so far, so that servers may read any piece, in any order and from any thread, and all boards agree.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class SampleSource(Protocol):
+    """The simulated radio behind one scene."""
+
+    @property
+    def n_boards(self) -> int:
+        """Boards of the scene; elements are spread over them in order."""
+        ...
+
+    def board_name(self, board: int) -> str:
+        """"pluto", "fmcomms5", "adrv9009" or "adrv9009-zu11eg"."""
+        ...
+
+    def n_channels(self, board: int) -> int:
+        """Receive channels of the board (also those without an element; they carry noise)."""
+        ...
+
+    def fc_hz(self, board: int, chip: int = 0) -> float: ...
+
+    def fs_hz(self, board: int) -> float: ...
+
+    def gain_db(self, board: int, channel: int) -> float: ...
+
+    def now(self, board: int) -> int:
+        """Scene sample that the ADC of the board converts now (real-time clock: from the monotonic clock;
+        free-running: the latest sample that was handed out on any board)."""
+        ...
+
+    def wait_until(self, board: int, sample: int, timeout_s: float) -> bool:
+        """Block until `now(board) >= sample`; at once when free-running. False after the timeout."""
+        ...
+
+    def read(self, board: int, first: int, n: int) -> NDArray[np.int16]:
+        """(n, 2 C) int16, C-contiguous: I and Q of every receive channel, quantised and clipped to the
+        board's bits (sign-extended, not shifted). Thread-safe."""
+        ...
+
+    # Events; `at` is the scene sample from which they hold. Each may start a new coherence epoch as the
+    # board does (see the board's table) and is written to the truth file.
+    def write_lo(self, board: int, chip: int, fc_hz: float, at: int) -> None: ...
+
+    def write_rate(self, board: int, fs_hz: float, at: int) -> None: ...
+
+    def write_gain(self, board: int, channel: int, gain_db: float, at: int) -> None: ...
+
+    def transmit(
+        self, board: int, waveform: NDArray[np.complex64] | None, at: int, *, cyclic: bool = True
+    ) -> None:
+        """What the board sends from `at` on: (channels, n) complex64 of full scale 1, or None for silence.
+        It returns through the scene's targets and leakage."""
+        ...
+
+    def note(self, event: str, board: int, at: int, **details: Any) -> None:
+        """Write an event such as "open", "stall", "close", "disconnect" to the truth file."""
+        ...
