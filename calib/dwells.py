@@ -1,0 +1,146 @@
+"""Independent angles from the peaks of many blocks: consecutive blocks of one dwell are one angle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+_SAME_ANGLE_SIGMAS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Dwells:
+    """Angles of consecutive blocks that agree, in the order of time.
+
+    theta, sigma : (G, K) mean angle of each source and its standard deviation, NaN where not seen.
+    first, last : (G,) indices of blocks. continuous : the emitters move steadily rather than hop.
+    """
+
+    theta: NDArray[np.float64]
+    sigma: NDArray[np.float64]
+    first: NDArray[np.intp]
+    last: NDArray[np.intp]
+    continuous: bool
+
+    def __len__(self) -> int:
+        return len(self.theta)
+
+    def samples(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Independent angles ascending with their sigma; angles visited again and again count once."""
+        seen = np.isfinite(self.theta)
+        theta, sigma = self.theta[seen], self.sigma[seen]
+        order = np.argsort(theta)
+        return _merge_repeats(theta[order], sigma[order])
+
+
+def find_dwells(
+    theta: NDArray[np.float64], sigma: NDArray[np.float64], valid: NDArray[np.bool_], periodic: bool
+) -> Dwells:
+    """Group consecutive blocks whose angles (B, K) agree within 5 sigma in every source seen."""
+    b, k = theta.shape
+    means: list[NDArray[np.float64]] = []
+    sigmas: list[NDArray[np.float64]] = []
+    bounds: list[tuple[int, int]] = []
+    total = weight = np.zeros(k)
+    for i in range(b):
+        if not valid[i].any():
+            continue
+        w = np.where(valid[i], 1 / sigma[i] ** 2, 0.0)
+        known = (weight > 0) & valid[i]
+        if bounds and known.any():
+            mean = total[known] / weight[known]
+            gap = theta[i][known] - mean
+            if periodic:
+                gap = (gap + np.pi) % (2 * np.pi) - np.pi
+            allowed = _SAME_ANGLE_SIGMAS * np.sqrt(sigma[i][known] ** 2 + 1 / weight[known])
+            if np.all(np.abs(gap) < allowed):
+                here = theta[i].copy()
+                here[known] = mean + gap
+                total, weight = total + w * np.where(valid[i], here, 0.0), weight + w
+                bounds[-1] = (bounds[-1][0], i)
+                _store(means, sigmas, total, weight)
+                continue
+        total, weight = w * np.where(valid[i], theta[i], 0.0), w
+        bounds.append((i, i))
+        means.append(np.empty(k))
+        sigmas.append(np.empty(k))
+        _store(means, sigmas, total, weight)
+    if not bounds:
+        empty = np.empty((0, k))
+        return Dwells(empty, empty, np.empty(0, int), np.empty(0, int), False)
+    values = np.array(means)
+    if periodic:
+        values = (values + np.pi) % (2 * np.pi) - np.pi
+    edges = np.array(bounds)
+    return Dwells(values, np.array(sigmas), edges[:, 0], edges[:, 1], _is_continuous(values, periodic))
+
+
+def _store(
+    means: list[NDArray[np.float64]],
+    sigmas: list[NDArray[np.float64]],
+    total: NDArray[np.float64],
+    weight: NDArray[np.float64],
+) -> None:
+    seen = weight > 0
+    means[-1] = np.where(seen, total / np.where(seen, weight, 1), np.nan)
+    sigmas[-1] = np.where(seen, 1 / np.sqrt(np.where(seen, weight, 1)), np.nan)
+
+
+def _is_continuous(theta: NDArray[np.float64], periodic: bool) -> bool:
+    """True if neighbours in time are far closer than angles drawn at random from the same set."""
+    if len(theta) < 8:
+        return False
+    shuffled = np.random.default_rng(0).permutation(theta, axis=0)
+
+    def typical(x: NDArray[np.float64]) -> float:
+        step = np.abs(np.diff(x, axis=0))
+        if periodic:
+            step = np.minimum(step, 2 * np.pi - step)
+        return float(np.nanmedian(step))
+
+    return typical(theta) < 0.15 * typical(shuffled)
+
+
+def _merge_repeats(
+    theta: NDArray[np.float64], sigma: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Replace dense clusters (an emitter that stands still or returns) by one sample each."""
+    n = len(theta)
+    if n < 6:
+        return theta, sigma
+    spread = max(float(theta[-1] - theta[0]), 1e-12)
+    start = np.concatenate(([True], np.diff(theta) > 4 * np.hypot(sigma[1:], sigma[:-1])))
+    label = np.cumsum(start) - 1
+    keep_theta: list[float] = []
+    keep_sigma: list[float] = []
+    for i in range(label[-1] + 1):
+        part = theta[label == i]
+        noise = sigma[label == i]
+        extent = part[-1] - part[0] + 6 * float(noise.mean())
+        expected = n * extent / spread
+        if len(part) >= 6 and len(part) > 4 * expected + 4 and extent < 30 * float(noise.mean()):
+            keep_theta.append(float(part.mean()))
+            keep_sigma.append(float(noise.mean() / np.sqrt(len(part))))
+        else:
+            keep_theta += part.tolist()
+            keep_sigma += noise.tolist()
+    return np.array(keep_theta), np.array(keep_sigma)
+
+
+def edges_reached(dwells: Dwells) -> tuple[bool, bool]:
+    """Did the lowest and the highest angle lie at a turn of the motion (always, for hops)?
+
+    A track that only passed part of the support has its extreme where the recording began or ended.
+    """
+    if not dwells.continuous:
+        return True, True
+    theta, margin = dwells.theta, 4
+    tolerance = 2 * float(np.nanmedian(np.abs(np.diff(theta, axis=0)))) + 4 * float(np.nanmedian(dwells.sigma))
+    inside = slice(margin, len(theta) - margin)
+    if len(theta) <= 2 * margin:
+        return False, False
+    low = bool(np.nanmin(theta[inside]) <= np.nanmin(theta) + tolerance)
+    high = bool(np.nanmax(theta[inside]) >= np.nanmax(theta) - tolerance)
+    return low, high

@@ -1,0 +1,264 @@
+"""The two numbers no unlabelled data can show on a line: u_true = al u_hat + be.
+
+Posterior over (al, be) on a grid, from what is assumed: angles uniform over a known support whose edges
+are reached, angles of anchors, position errors small. Its mean fixes the gauge, its spread is the sigma.
+In the coordinates e_lo, e_hi (the support's edges seen in u_hat) the data are one-sided: no sample lies
+beyond an edge, and with n samples the gaps at the edges are exponential with mean (edge range)/n.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_ndtr
+from scipy.stats import kstwobign
+
+_PRIOR_DOF = 6.0  # how strongly the stated position std is believed against the learned positions
+_COVERAGE = 0.90
+_UNIFORM_P = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Affine:
+    """u_true = al u_hat + be with its posterior.
+
+    al_sigma, be_sigma : standard deviations. angle_sigma_rad : the rms angle error over the support stays
+    below it with probability 0.9. tension : sigmas by which the assumption disagrees with the position
+    prior. covariance : (2, 2) of (al, be). uniform : the samples look uniform over the support.
+    """
+
+    al: float
+    be: float
+    covariance: NDArray[np.float64]
+    angle_sigma_rad: float
+    tension: float
+    uniform: bool = True
+
+    @property
+    def al_sigma(self) -> float:
+        """Standard deviation of al."""
+        return float(np.sqrt(self.covariance[0, 0]))
+
+    @property
+    def be_sigma(self) -> float:
+        """Standard deviation of be."""
+        return float(np.sqrt(self.covariance[1, 1]))
+
+
+@dataclass(frozen=True, slots=True)
+class ScalePrior:
+    """What small position errors say about al, Student-t in the positions.
+
+    learned, nominal (N,) centred, wavelengths; position_std in wavelengths, 0 = positions are known (al = 1).
+    """
+
+    learned: NDArray[np.float64]
+    nominal: NDArray[np.float64]
+    position_std: float
+
+    def log_density(self, al: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Log prior density of al (any shape), up to a constant."""
+        kappa = 1 / np.maximum(al, 1e-6)
+        n = len(self.learned)
+        square = (
+            kappa**2 * (self.learned @ self.learned)
+            - 2 * kappa * (self.learned @ self.nominal)
+            + self.nominal @ self.nominal
+        )
+        loss = np.log(_PRIOR_DOF * self.position_std**2 + np.maximum(square, 0))
+        return n * np.log(kappa) - 0.5 * (_PRIOR_DOF + n - 1) * loss
+
+    def moments(self) -> tuple[float, float]:
+        """Mean and standard deviation of al."""
+        if self.position_std == 0:
+            return 1.0, 0.0
+        al = np.linspace(0.3, 3.0, 5401)
+        log_p = self.log_density(al)
+        p = np.exp(log_p - log_p.max())
+        p /= p.sum()
+        mean = float(p @ al)
+        return mean, float(np.sqrt(p @ (al - mean) ** 2))
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """A source seen at u_hat (mean of its blocks, sigma) whose true u is known (sigma of the knowledge)."""
+
+    u_hat: float
+    sigma: float
+    u_true: float
+    sigma_true: float = 0.0
+
+
+def fit_support(
+    u_hat: NDArray[np.float64],
+    sigma: NDArray[np.float64],
+    support_rad: tuple[float, float],
+    prior: ScalePrior,
+    reached: tuple[bool, bool],
+    anchors: tuple[Anchor, ...] = (),
+    *,
+    use_density: bool = True,
+) -> Affine:
+    """Posterior from independent samples u_hat (n,) ascending, all inside the support.
+
+    reached : whether each edge was reached. Where not, that edge only bounds the samples.
+    """
+    low, high = np.sin(support_rad[0]), np.sin(support_rad[1])
+    span = high - low
+    a_mean, a_std = prior.moments()
+    first, last = float(u_hat[0]), float(u_hat[-1])
+    noise = float(np.median(sigma))
+    n = len(u_hat)
+    # provisional match of the extremes: are the samples uniform in angle?
+    uniform = use_density and all(reached) and n >= 20 and _looks_uniform(u_hat, support_rad)
+    scale_al = span / max(last - first, 1e-9)
+    edge_cos = max(np.cos(support_rad[0]), 0.03), max(np.cos(support_rad[1]), 0.03)
+    width = support_rad[1] - support_rad[0]
+    room = max(span / max(a_mean - 6 * a_std - 0.02, 0.3) - (last - first), 0.0) + 8 * noise + 1e-6
+    t: list[NDArray[np.float64]] = []
+    for side in range(2):
+        typical = width * edge_cos[side] / (n * scale_al) if uniform else _edge_spacing(u_hat, side)
+        reach = room if not reached[side] else min(max(18 * typical, 8 * noise), room + 18 * typical)
+        fine = np.linspace(-6 * noise, 6 * noise, 25)
+        tail = reach * np.linspace(0, 1, 90) ** 2
+        t.append(np.unique(np.concatenate((fine, tail))))
+    cell = np.outer(np.gradient(t[0]), np.gradient(t[1]))
+    t_lo, t_hi = np.meshgrid(t[0], t[1], indexing="ij")
+    e_lo, e_hi = first - t_lo, last + t_hi
+    al = span / np.maximum(e_hi - e_lo, 1e-9)
+    be = low - al * e_lo
+    log_like = _edge_likelihood(u_hat, sigma, e_lo, e_hi)
+    if uniform:
+        log_like = log_like + _density(u_hat, al, be, n)
+    else:
+        for side, gap in ((0, t_lo), (1, t_hi)):
+            if reached[side]:
+                k, extent = _edge_extent(u_hat, side)
+                log_like = log_like - (k + 1) * np.log1p(np.maximum(gap, 0) / extent)
+    for anchor in anchors:
+        variance = (al * anchor.sigma) ** 2 + anchor.sigma_true**2
+        log_like = log_like - 0.5 * (al * anchor.u_hat + be - anchor.u_true) ** 2 / variance
+    measure = np.log(cell) + 3 * np.log(al)  # d al d be = al^3 / span d e_lo d e_hi
+    if prior.position_std == 0:
+        log_prior = -0.5 * ((al - 1) / (1e-4 + noise / span)) ** 2
+    else:
+        log_prior = prior.log_density(al)
+    grid = np.stack((al.ravel(), be.ravel()))
+    tension = 0.0
+    if all(reached) or (last - first) * a_mean > span:
+        free = _weights((log_like + measure).ravel())
+        edge_mean = float(free @ grid[0])
+        edge_std = float(np.sqrt(free @ (grid[0] - edge_mean) ** 2))
+        spread = np.hypot(np.hypot(a_std, edge_std), noise)
+        tension = (edge_mean - a_mean) / max(float(spread), 1e-9)
+    return _summary(grid, _weights((log_like + log_prior + measure).ravel()), support_rad, tension, uniform)
+
+
+def fit_anchors(
+    anchors: tuple[Anchor, ...], prior: ScalePrior, field_rad: tuple[float, float]
+) -> Affine:
+    """Posterior from anchors and the position prior; `field_rad` is where the angle error is stated."""
+    a_mean, a_std = prior.moments()
+    a_std = max(a_std, 1e-6)
+    al = np.linspace(a_mean - 6 * a_std, a_mean + 6 * a_std, 1201)
+    log_p = prior.log_density(al) if prior.position_std > 0 else np.zeros_like(al)
+    u, t = np.array([a.u_hat for a in anchors]), np.array([a.u_true for a in anchors])
+    w = 1 / np.array([a.sigma**2 + a.sigma_true**2 for a in anchors])
+    be = (t @ w - al * (u @ w)) / w.sum()
+    residual = al[:, None] * u + be[:, None] - t
+    p = _weights(log_p - 0.5 * residual**2 @ w)
+    # two or more anchors resolve al far finer than the prior's grid: add the least-squares value
+    mean_u = (u @ w) / w.sum()
+    information = float(((u - mean_u) ** 2) @ w)
+    if information * (al[1] - al[0]) ** 2 > 0.1:
+        ls = float(((u - mean_u) * t) @ w / information)
+        al = ls + np.linspace(-6, 6, 241) / np.sqrt(information)
+        log_p = prior.log_density(al) if prior.position_std > 0 else np.zeros_like(al)
+        be = (t @ w - al * (u @ w)) / w.sum()
+        residual = al[:, None] * u + be[:, None] - t
+        p = _weights(log_p - 0.5 * residual**2 @ w)
+        tension = (ls - a_mean) / np.hypot(a_std, 1 / np.sqrt(information))
+    else:
+        tension = 0.0
+    nodes = np.array([-1.5, 0.0, 1.5]) * np.sqrt(1 / w.sum())
+    chance = np.exp(-0.5 * np.array([-1.5, 0.0, 1.5]) ** 2)
+    grid = np.stack((np.repeat(al, 3), (be[:, None] + nodes).ravel()))
+    return _summary(grid, (p[:, None] * chance / chance.sum()).ravel(), field_rad, float(tension), True)
+
+
+def _weights(log_p: NDArray[np.float64]) -> NDArray[np.float64]:
+    p = np.exp(log_p - log_p.max())
+    return p / p.sum()
+
+
+def _summary(
+    grid: NDArray[np.float64],
+    p: NDArray[np.float64],
+    field_rad: tuple[float, float],
+    tension: float,
+    uniform: bool,
+) -> Affine:
+    mean = grid @ p
+    delta = grid - mean[:, None]
+    covariance = (delta * p) @ delta.T
+    angle = np.linspace(*field_rad, 181)
+    cos2 = np.maximum(np.cos(angle), np.cos(np.deg2rad(80))) ** 2
+    u_hat = (np.sin(angle) - mean[1]) / mean[0]
+    m = [float(np.mean(u_hat**i / cos2)) for i in range(3)]
+    square = delta[0] ** 2 * m[2] + 2 * delta[0] * delta[1] * m[1] + delta[1] ** 2 * m[0]
+    order = np.argsort(square)
+    at = int(np.searchsorted(np.cumsum(p[order]), _COVERAGE))
+    sigma = float(np.sqrt(max(square[order[min(at, len(order) - 1)]], 0.0)))
+    return Affine(float(mean[0]), float(mean[1]), covariance, sigma, tension, uniform)
+
+
+def _edge_likelihood(
+    u_hat: NDArray[np.float64],
+    sigma: NDArray[np.float64],
+    e_lo: NDArray[np.float64],
+    e_hi: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Sum of log P(sample inside the edges | its noise) over the outermost samples."""
+    out = np.zeros_like(e_lo)
+    for i in range(min(12, len(u_hat))):
+        out += log_ndtr((u_hat[i] - e_lo) / sigma[i])
+        out += log_ndtr((e_hi - u_hat[-1 - i]) / sigma[-1 - i])
+    return out
+
+
+def _density(
+    u_hat: NDArray[np.float64], al: NDArray[np.float64], be: NDArray[np.float64], n: int
+) -> NDArray[np.float64]:
+    """Log density of samples uniform in angle: sum log(al / cos(angle)), samples binned when many."""
+    if n > 800:
+        counts, edges = np.histogram(u_hat, 600)
+        centres = (edges[1:] + edges[:-1]) / 2
+    else:
+        counts, centres = np.ones(n), u_hat
+    u = al[..., None] * centres + be[..., None]
+    return n * np.log(al) - 0.5 * np.log(np.maximum(1 - u**2, 1e-4)) @ counts
+
+
+def _looks_uniform(u_hat: NDArray[np.float64], support_rad: tuple[float, float]) -> bool:
+    """Kolmogorov test of the angles against the uniform law between the matched extremes."""
+    low, high = np.sin(support_rad[0]), np.sin(support_rad[1])
+    u = low + (high - low) * (u_hat - u_hat[0]) / (u_hat[-1] - u_hat[0])
+    fraction = (np.arcsin(np.clip(u, -1, 1)) - support_rad[0]) / (support_rad[1] - support_rad[0])
+    n = len(fraction)
+    distance = np.max(np.abs(np.sort(fraction) - (np.arange(n) + 0.5) / n))
+    return bool(kstwobign.sf(distance * np.sqrt(n)) > _UNIFORM_P)
+
+
+def _edge_extent(u_hat: NDArray[np.float64], side: int) -> tuple[int, float]:
+    """Number of spacings and their sum at one edge."""
+    k = min(8, len(u_hat) - 1)
+    extent = u_hat[k] - u_hat[0] if side == 0 else u_hat[-1] - u_hat[-1 - k]
+    return k, float(max(extent, 1e-9))
+
+
+def _edge_spacing(u_hat: NDArray[np.float64], side: int) -> float:
+    k, extent = _edge_extent(u_hat, side)
+    return extent / k

@@ -1,0 +1,1 @@
+"""One file per learning method; `calib.registry` names them."""

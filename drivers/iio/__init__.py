@@ -1,0 +1,1 @@
+"""Analog Devices boards through libiio and pyadi-iio."""

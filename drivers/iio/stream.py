@@ -1,0 +1,277 @@
+"""The receive buffer of one board: a thread that only refills, a bounded queue, loss detection."""
+
+from __future__ import annotations
+
+import errno
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drivers.iio.board import Board
+from drivers.iio.context import AttributeRefused, import_iio, wire_errors
+from drivers.iio.rate_watch import RateWatch
+from hil.core.errors import (
+    ConnectionLost,
+    DeviceError,
+    DeviceStateError,
+    DeviceTimeout,
+    ProtocolError,
+    UnsupportedSetting,
+)
+
+_OVERFLOW_POLL_S = 0.25
+_KERNEL_BUFFER_S = 0.3
+_MAX_KERNEL_BLOCKS = 64
+_QUEUE_S = 0.5
+_QUEUE_MAX_BYTES = 256 * 2**20
+
+
+@dataclass(slots=True)
+class WireBlock:
+    """Samples of one refill: wire (n, C, 2) int16; `lost`: a loss was noticed while it was fetched;
+    `doubtful`: the loss may lie right before this one; `t_mono_ns`, `t_utc_ns`: clocks on arrival."""
+
+    wire: NDArray[np.int16]
+    lost: bool
+    doubtful: bool
+    t_mono_ns: int
+    t_utc_ns: int
+
+
+def kernel_blocks(fs_hz: float, block_samples: int) -> int:
+    """Blocks that the device keeps while nobody reads: at least 0.3 s, 4..64."""
+    return int(min(max(-(-_KERNEL_BUFFER_S * fs_hz // block_samples), 4), _MAX_KERNEL_BLOCKS))
+
+
+class BoardStream:
+    """Opens the receive buffer and keeps fetching until closed.
+
+    Parameters
+    ----------
+    board : the board; its settings must not be touched while the stream is open.
+    channels : receivers of this board, ascending.
+    block_samples : samples per channel of one hardware block.
+    link_timeout_s : silence after which the connection counts as lost.
+    """
+
+    def __init__(
+        self, board: Board, channels: tuple[int, ...], fs_hz: float, block_samples: int, link_timeout_s: float
+    ) -> None:
+        self._board = board
+        self._channels = channels
+        self._block = block_samples
+        self._link_timeout_s = max(link_timeout_s, 8.0 * block_samples / fs_hz)
+        self._kernel_blocks = kernel_blocks(fs_hz, block_samples)
+        self._watch = (
+            RateWatch(fs_hz, self._kernel_blocks * block_samples) if not board.free_running else None
+        )
+        self._block_bytes = block_bytes = 4 * len(channels) * block_samples
+        self._queue_blocks = int(
+            max(min(_QUEUE_S * fs_hz // block_samples, _QUEUE_MAX_BYTES // block_bytes), 2)
+        )
+        self._queue_limit = self._queue_blocks
+        self._ready = threading.Condition()
+        self._queue: deque[WireBlock] = deque()
+        self._error: DeviceError | None = None
+        self._closing = False
+        self._doubtful_left = 0
+        self._buffer: Any = None
+        self._last_data = time.monotonic()
+        self._open()
+        self._thread = threading.Thread(target=self._run, name=f"iio-rx {board.uri}", daemon=True)
+        self._thread.start()
+
+    def _open(self) -> None:
+        self._device = self._board.rx_device
+        wanted = {2 * c + k for c in self._channels for k in (0, 1)}
+        scan = [c for c in self._device.channels if c.scan_element and not c.output]
+        self._total_channels = len(scan) // 2
+        for element in scan:
+            element.enabled = element.index in wanted
+        try:
+            with wire_errors(self._board.uri, "open the receive buffer"):
+                self._board.sdr.ctx.set_timeout(int(1000 * self._link_timeout_s))
+                self._device.set_kernel_buffers_count(self._kernel_blocks)
+                self._buffer = import_iio().Buffer(self._device, self._block, False)
+        except DeviceError:
+            self._board.drop()
+            raise
+        except AttributeRefused as err:
+            raise self._refused(err) from err
+        if self._board.reports_overflow:
+            self._board.clear_overflow()
+
+    def _refused(self, err: AttributeRefused) -> DeviceError:
+        uri = self._board.uri
+        if err.code == errno.EBUSY:
+            return DeviceStateError(
+                f"{uri}: the receive buffer is in use",
+                uri=uri,
+                hint="another program receives from this board",
+            )
+        return UnsupportedSetting("block_samples", self._block, f"what its memory holds ({err})", uri=uri)
+
+    # ---- the thread -----------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._fetch()
+        except DeviceError as err:
+            self._fail(err)
+        except Exception as err:  # noqa: BLE001 - top of the thread; the reader gets it
+            self._fail(ProtocolError(f"{self._board.uri}: {type(err).__name__}: {err}", uri=self._board.uri))
+        finally:
+            self._buffer = None  # destroyed here, before its context
+
+    def _fail(self, err: DeviceError) -> None:
+        with self._ready:
+            if not self._closing:
+                self._error = err
+            self._ready.notify_all()
+
+    def _fetch(self) -> None:
+        next_poll = time.monotonic() + _OVERFLOW_POLL_S
+        while not self._closing:
+            began = time.monotonic()
+            try:
+                self._buffer.refill()
+            except OSError as err:
+                if self._closing:
+                    return
+                self._refill_failed(err, began)
+                continue
+            now = time.monotonic()
+            self._last_data = now
+            wire = self._wire()
+            lost = len(wire) < self._block  # a short block: the rest is missing
+            if self._board.reports_overflow and (now >= next_poll or now - began > _OVERFLOW_POLL_S):
+                next_poll = now + _OVERFLOW_POLL_S
+                lost |= self._board.poll_overflow(self._device)
+            if self._watch is not None:
+                lost |= self._watch.block_arrived(len(wire), began, now)
+            self._put(wire, lost)
+
+    def _refill_failed(self, err: OSError, began: float) -> None:
+        uri, silent_s = self._board.uri, time.monotonic() - self._last_data
+        if err.errno == errno.ETIMEDOUT and silent_s < self._link_timeout_s:
+            return  # the server had no block in time; the connection is in step
+        if (
+            err.errno in (errno.ETIMEDOUT, errno.EPIPE)
+            and time.monotonic() - began > 0.4 * self._link_timeout_s
+        ):
+            raise ConnectionLost(
+                f"{uri}: no samples for {silent_s:.1f} s", uri=uri, hint="check cable and power of the board"
+            ) from err
+        raise ConnectionLost(
+            f"{uri}: the connection broke while receiving ({err.strerror or err})",
+            uri=uri,
+            hint="check cable and power of the board, then open it again",
+        ) from err
+
+    def _wire(self) -> NDArray[np.int16]:
+        """(n, C, 2) of the block just fetched, as the caller's own memory."""
+        data = np.frombuffer(self._buffer.read(), "<i2")
+        width, wanted = self._buffer.step // 2, 2 * len(self._channels)
+        if width == wanted:
+            rows = len(data) // width
+            return data[: rows * width].reshape(rows, len(self._channels), 2)
+        if width == 2 * self._total_channels:
+            # another client enabled all channels: the server sends them to everybody
+            rows = len(data) // width
+            all_channels = data[: rows * width].reshape(rows, self._total_channels, 2)
+            return np.ascontiguousarray(all_channels[:, list(self._channels)])
+        raise ProtocolError(
+            f"{self._board.uri}: {width} values per sample arrive, expected {wanted}",
+            uri=self._board.uri,
+            hint="another program receives from the same board with other channels: close it",
+        )
+
+    def _put(self, wire: NDArray[np.int16], lost: bool) -> None:
+        if lost:
+            # the device keeps its oldest blocks: the gap lies behind those that were queued there
+            self._doubtful_left = self._kernel_blocks + 1
+        elif self._doubtful_left:
+            self._doubtful_left -= 1
+        block = WireBlock(wire, lost, self._doubtful_left > 0, time.monotonic_ns(), time.time_ns())
+        with self._ready:
+            while len(self._queue) >= self._queue_limit and not self._closing:
+                self._ready.wait()
+            self._queue.append(block)
+            self._ready.notify_all()
+
+    @property
+    def uri(self) -> str:
+        """The board's URI."""
+        return self._board.uri
+
+    @property
+    def failed(self) -> bool:
+        """True if the stream ended by an error."""
+        return self._error is not None
+
+    def hold_everything(self, on: bool) -> None:
+        """Let the queue grow up to 1 GiB, for a reader that is busy aligning boards."""
+        with self._ready:
+            self._queue_limit = max(2**30 // self._block_bytes, 2) if on else self._queue_blocks
+            self._ready.notify_all()
+
+    # ---- the reader -----------------------------------------------------------------------------------
+
+    def head(self, timeout_s: float, interrupted: Any) -> WireBlock | None:
+        """The oldest block (left in the queue), or None when `interrupted()` became true.
+
+        Raises DeviceTimeout, or the error that ended the stream once the queue is empty.
+        """
+        deadline = time.monotonic() + timeout_s
+        with self._ready:
+            while not self._queue:
+                if interrupted():
+                    return None
+                if self._error is not None:
+                    raise self._error
+                left = deadline - time.monotonic()
+                if time.monotonic() - self._last_data > 2.0 * self._link_timeout_s + 1.0:
+                    raise ConnectionLost(  # a refill that hangs for ever, as libiio's USB backend does
+                        f"{self._board.uri}: the receive buffer hangs", uri=self._board.uri
+                    )
+                if left <= 0:
+                    raise DeviceTimeout(
+                        f"{self._board.uri}: no block within {timeout_s:g} s", uri=self._board.uri
+                    )
+                self._ready.wait(min(left, 0.5))
+            return self._queue[0]
+
+    def pop(self) -> None:
+        """Drop the oldest block."""
+        with self._ready:
+            self._queue.popleft()
+            self._ready.notify_all()
+
+    def wake(self) -> None:
+        """Make a waiting `head` look at `interrupted` again."""
+        with self._ready:
+            self._ready.notify_all()
+
+    def cancel(self) -> None:
+        """Tell the thread to end; a waiting refill fails at once."""
+        with self._ready:
+            self._closing = True
+            self._ready.notify_all()
+        buffer = self._buffer
+        if buffer is not None:
+            buffer.cancel()
+
+    def close(self) -> None:
+        """End the thread and destroy the buffer."""
+        self.cancel()
+        self._thread.join(2.0 * self._link_timeout_s + 2.0)
+        if self._thread.is_alive():
+            raise DeviceTimeout(
+                f"{self._board.uri}: the thread {self._thread.name} does not end", uri=self._board.uri
+            )
+        self._queue.clear()

@@ -1,0 +1,312 @@
+"""Directions of arrival: Bartlett, Capon and MUSIC spectra on any geometry, and continuous peaks.
+
+Each spectrum comes from a cost that is smooth in the angle and smallest at a source,
+
+    MUSIC     D = 1 - ||U_s^H a||^2 / ||a||^2      (Schmidt 1986; spectrum 1 / D)
+    Capon     a^H R^-1 a / ||a||^2                 (Capon 1969; spectrum its inverse)
+    Bartlett  -a^H R a / ||a||^2                   (spectrum -cost)
+
+so peaks are searched and refined on the cost: it stays a parabola where 1 / D becomes a needle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import get_lapack_funcs
+
+from hil.core.calibration import Calibration
+from hil.core.errors import ShapeError
+from hil.dsp.covariance import sample_covariance
+from hil.dsp.response import ArrayLikeResponse, ArrayResponse, array_response, calibrated_response
+
+Method = Literal["music", "capon", "bartlett"]
+
+#: D of float64 is not known better than this.
+_SMALLEST_COST = 1e-15
+#: From here on the top eigenvectors alone are cheaper than all (measured).
+_SUBSET_FROM_ELEMENTS = 12
+#: The local search: three rounds of five points, each round six times narrower.
+_ROUNDS, _NARROWER = 3, 6.0
+_POINTS = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
+
+
+def music_spectrum(
+    samples: NDArray[np.complexfloating],
+    positions_m: ArrayLike,
+    fc_hz: float,
+    angles_deg: ArrayLike,
+    n_sources: int,
+    calibration: Calibration | None = None,
+) -> NDArray[np.float64]:
+    """MUSIC pseudospectrum 1 / (1 - ||U_s^H a||^2 / ||a||^2) of one block (Schmidt 1986).
+
+    Parameters
+    ----------
+    samples : (M, N) complex, as received (a calibration's gains and coupling are in its steering vectors).
+    positions_m : (M, 3) float64, metres, the nominal array.
+    fc_hz : carrier in Hz.
+    angles_deg : (G,) broadside angles (line on x) or azimuths from +y towards +x, degrees.
+    n_sources : K, 1 to M - 1.
+    calibration : learned errors of this array; None for the nominal manifold.
+
+    Returns
+    -------
+    (G,) float64, at least 1.
+
+    Raises
+    ------
+    ShapeError : shapes that do not fit, or K out of range. CalibrationMismatch : another array's calibration.
+    """
+    response = calibrated_response(positions_m, fc_hz, calibration)
+    finder = DoaFinder(response, fc_hz, np.atleast_1d(np.asarray(angles_deg, np.float64)))
+    return finder.spectrum(sample_covariance(samples), n_sources)
+
+
+def find_doas(
+    covariance: NDArray[np.complexfloating],
+    array: ArrayLikeResponse | ArrayResponse,
+    fc_hz: float | None,
+    n_sources: int,
+    grid_deg: ArrayLike | None = None,
+    *,
+    method: Method = "music",
+) -> NDArray[np.float64]:
+    """Angles of the `n_sources` highest peaks in degrees, highest first; see `DoaFinder.find`."""
+    return DoaFinder(array, fc_hz, grid_deg, method=method).find(covariance, n_sources)
+
+
+class DoaFinder:
+    """Spectra and peaks of many covariances of one array on one grid (the steering is computed once).
+
+    Parameters
+    ----------
+    array : geometry, (M, 3) positions in metres, calibration, steering function (G,) degrees -> (M, G),
+        or ArrayResponse.
+    fc_hz : carrier in Hz; may be None for a calibration or a function.
+    grid_deg : (G,) ascending angles in degrees; None: the array's default grid. A grid that goes once round
+        is searched across the wrap. A line is unique on -90..90 only: `find` leaves the rest out.
+    method : "music", "capon" or "bartlett".
+    elevation_deg : elevation at which azimuths are searched.
+    """
+
+    def __init__(
+        self,
+        array: ArrayLikeResponse | ArrayResponse,
+        fc_hz: float | None = None,
+        grid_deg: ArrayLike | None = None,
+        *,
+        method: Method = "music",
+        elevation_deg: float = 0.0,
+    ) -> None:
+        if method not in ("music", "capon", "bartlett"):
+            raise ShapeError(f"method {method!r}: one of music, capon, bartlett")
+        response = array if isinstance(array, ArrayResponse) else array_response(array, fc_hz, elevation_deg)
+        grid = response.grid_deg() if grid_deg is None else np.asarray(grid_deg, np.float64)
+        if grid.ndim != 1 or len(grid) < 1 or not np.all(np.isfinite(grid)):
+            raise ShapeError(f"grid_deg: {grid.shape}, expected (G,) finite angles")
+        self.response = response
+        self.method: Method = method
+        self.grid_deg = grid
+        self._unit_steering = _unit(response.steering(grid))
+        self._search: tuple[NDArray[np.float64], slice, bool] | None = None
+
+    @property
+    def n_elements(self) -> int:
+        """M."""
+        return self._unit_steering.shape[0]
+
+    def spectrum(self, covariance: NDArray[np.complexfloating], n_sources: int = 1) -> NDArray[np.float64]:
+        """Spectrum over the grid, (G,) float64, or (B, G) for covariances (B, M, M)."""
+        r, batched = self._checked(covariance)
+        cost = self._cost_on_grid(self._rows(r, n_sources))
+        if self.method == "bartlett":
+            out = -cost
+        else:
+            out = 1.0 / np.maximum(cost, _SMALLEST_COST)
+        return out if batched else out[0]
+
+    def find(self, covariance: NDArray[np.complexfloating], n_sources: int) -> NDArray[np.float64]:
+        """Angles in degrees of the highest `n_sources` peaks of one covariance (M, M), highest first.
+
+        Peaks are strict local maxima inside the grid, refined on the continuous manifold (far below 1e-4
+        degrees for a noise-free source). Fewer come back where the spectrum has fewer; none is made up.
+        """
+        return self.find_many(np.asarray(covariance)[None], n_sources)[0]
+
+    def find_many(
+        self, covariances: NDArray[np.complexfloating], n_sources: int
+    ) -> list[NDArray[np.float64]]:
+        """`find` for covariances (B, M, M); one array of at most `n_sources` angles per block."""
+        grid, columns, periodic = self._search_grid()
+        r, _ = self._checked(covariances)
+        rows = self._rows(r, n_sources)
+        cost = self._cost_on_grid(rows)[:, columns]
+        owner: list[NDArray[np.intp]] = []
+        start: list[NDArray[np.intp]] = []
+        for b, c in enumerate(cost):
+            peaks = _highest(c, n_sources, periodic)
+            owner.append(np.full(len(peaks), b))
+            start.append(peaks)
+        block, index = np.concatenate(owner), np.concatenate(start)
+        if not len(index):
+            return [np.empty(0) for _ in cost]
+        angle, height = self._refine(rows, block, index, grid, periodic)
+        found = []
+        for b in range(len(cost)):
+            mine = block == b
+            found.append(angle[mine][np.argsort(height[mine], kind="stable")])
+        return found
+
+    def _checked(self, covariance: NDArray[np.complexfloating]) -> tuple[NDArray[np.complex128], bool]:
+        r = np.asarray(covariance, np.complex128)
+        m = self.n_elements
+        if r.ndim not in (2, 3) or r.shape[-2:] != (m, m):
+            raise ShapeError(f"covariance: shape {r.shape}, expected (M, M) with M = {m} elements")
+        return (r, True) if r.ndim == 3 else (r[None], False)
+
+    def _rows(self, r: NDArray[np.complex128], n_sources: int) -> NDArray[np.complex128]:
+        """W (B, rows, M) such that the cost is a function of ||W a||^2 / ||a||^2."""
+        m = r.shape[-1]
+        if self.method == "music":
+            if not 1 <= n_sources < m:
+                raise ShapeError(f"n_sources = {n_sources}: {m} elements can separate 1 to {m - 1}")
+            return signal_subspace(r, n_sources).conj().swapaxes(-1, -2)
+        if n_sources < 1:
+            raise ShapeError(f"n_sources = {n_sources}: at least 1")
+        values, vectors = np.linalg.eigh(r)
+        values = np.maximum(values, 1e-12 * np.maximum(values[:, -1:], np.finfo(float).tiny))
+        scale = values**0.5 if self.method == "bartlett" else values**-0.5
+        return (scale[:, :, None] * vectors.conj().swapaxes(-1, -2)).astype(np.complex128, copy=False)
+
+    def _cost(self, power: NDArray[np.float64]) -> NDArray[np.float64]:
+        if self.method == "music":
+            return 1.0 - power
+        return power if self.method == "capon" else -power
+
+    def _cost_on_grid(self, rows: NDArray[np.complex128]) -> NDArray[np.float64]:
+        b, k, m = rows.shape
+        product = rows.reshape(b * k, m) @ self._unit_steering
+        power = product.real**2 + product.imag**2
+        return self._cost(power.reshape(b, k, -1).sum(axis=1))
+
+    def _search_grid(self) -> tuple[NDArray[np.float64], slice, bool]:
+        if self._search is None:
+            self._search = self._make_search_grid()
+        return self._search
+
+    def _make_search_grid(self) -> tuple[NDArray[np.float64], slice, bool]:
+        grid = self.grid_deg
+        if len(grid) < 3 or np.any(np.diff(grid) <= 0):
+            raise ShapeError("grid_deg: a search for peaks needs at least three ascending angles")
+        low, high = self.response.limits_deg
+        if high - low < 360.0:
+            inside = np.flatnonzero((grid >= low) & (grid <= high))
+            if len(inside) < 3:
+                raise ShapeError(f"grid_deg: fewer than three angles within {low:g} to {high:g} degrees")
+            columns = slice(int(inside[0]), int(inside[-1]) + 1)
+            return grid[columns], columns, False
+        span = grid[-1] - grid[0]
+        if abs(span - 360.0) < 1e-9:
+            return grid[:-1], slice(0, len(grid) - 1), True
+        periodic = span < 360.0 and span + 1.5 * (grid[-1] - grid[-2]) >= 360.0
+        return grid, slice(0, len(grid)), bool(periodic)
+
+    def _refine(
+        self,
+        rows: NDArray[np.complex128],
+        block: NDArray[np.intp],
+        index: NDArray[np.intp],
+        grid: NDArray[np.float64],
+        periodic: bool,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Continuous minima (P,) near grid points and the cost there: narrowing parabolas, all at once."""
+        centre = grid[index]
+        left, right = grid[index - 1], grid[(index + 1) % len(grid)]
+        if periodic:
+            left = np.where(left > centre, left - 360.0, left)
+            right = np.where(right < centre, right + 360.0, right)
+        low, high = left, right
+        width = np.maximum(high - centre, centre - low)
+        mine = rows[block]
+        best = np.empty(len(index))
+        for _ in range(_ROUNDS):
+            theta = np.clip(centre[:, None] + width[:, None] * _POINTS, low[:, None], high[:, None])
+            unit = _unit(self.response.steering(theta.ravel())).reshape(-1, *theta.shape)
+            product = mine @ unit.transpose(1, 0, 2)
+            cost = self._cost((product.real**2 + product.imag**2).sum(axis=1))
+            centre, best = _vertex(theta, cost)
+            width = width / _NARROWER
+        return (_wrapped_deg(centre) if periodic else centre), best
+
+
+def signal_subspace(covariance: NDArray[np.complex128], n_sources: int) -> NDArray[np.complex128]:
+    """Eigenvectors of the `n_sources` largest eigenvalues, (M, K), or (B, M, K) for (B, M, M)."""
+    r = np.asarray(covariance, np.complex128)
+    m = r.shape[-1]
+    if m < _SUBSET_FROM_ELEMENTS:
+        return np.linalg.eigh(r)[1][..., m - n_sources :]
+    flat = r.reshape(-1, m, m)
+    out = np.empty((len(flat), m, n_sources), np.complex128)
+    (heevr,) = get_lapack_funcs(("heevr",), (flat,))
+    for b, one in enumerate(flat):
+        _, vectors, _, _, info = heevr(one, range="I", il=m - n_sources + 1, iu=m, lower=1)
+        if info != 0:
+            raise np.linalg.LinAlgError(f"heevr: info {info}")
+        out[b] = vectors[:, :n_sources]
+    return out.reshape(*r.shape[:-1], n_sources)
+
+
+def assign_errors_deg(
+    found_deg: Sequence[float] | NDArray[np.float64], true_deg: Sequence[float] | NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Errors found - true in degrees (wrapped), paired so that their squares sum to the least.
+
+    (k,) float64 with k = min(lengths), in the order of `true_deg`; a true angle without an estimate is absent.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    found, true = np.asarray(found_deg, np.float64), np.asarray(true_deg, np.float64)
+    error = _wrapped_deg(found[None, :] - true[:, None])
+    row, column = linear_sum_assignment(error**2)
+    return error[row, column]
+
+
+def _highest(cost: NDArray[np.float64], n: int, periodic: bool) -> NDArray[np.intp]:
+    """Indices of the n deepest strict local minima; two equal neighbours count as one."""
+    before, after = np.roll(cost, 1), np.roll(cost, -1)
+    is_peak = (cost < before) & (cost <= after)
+    if not periodic:
+        is_peak[[0, -1]] = False
+    peaks = np.flatnonzero(is_peak)
+    return peaks[np.argsort(cost[peaks], kind="stable")[:n]]
+
+
+def _vertex(
+    theta: NDArray[np.float64], cost: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lowest point of the parabola through the best of each row and its neighbours."""
+    p = np.arange(len(theta))
+    i = np.clip(np.argmin(cost, axis=1), 1, theta.shape[1] - 2)
+    x0, x1, x2 = theta[p, i - 1], theta[p, i], theta[p, i + 1]
+    c0, c1, c2 = cost[p, i - 1], cost[p, i], cost[p, i + 1]
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        s01, s12 = (c1 - c0) / (x1 - x0), (c2 - c1) / (x2 - x1)
+        curvature = (s12 - s01) / (x2 - x0)
+        vertex = 0.5 * (x0 + x1) - 0.5 * s01 / curvature
+        lowest = c1 + (vertex - x1) * (s01 + curvature * (vertex - x0))
+    fits = np.isfinite(vertex) & (curvature > 0) & (vertex >= x0) & (vertex <= x2)
+    j = np.argmin(cost, axis=1)
+    return np.where(fits, vertex, theta[p, j]), np.where(fits, np.minimum(lowest, c1), cost[p, j])
+
+
+def _unit(steering: NDArray[np.complex128]) -> NDArray[np.complex128]:
+    norm = np.sqrt(np.sum(steering.real**2 + steering.imag**2, axis=0))
+    return steering / np.where(norm > 0, norm, 1.0)
+
+
+def _wrapped_deg(angle_deg: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 180.0 - (180.0 - angle_deg) % 360.0

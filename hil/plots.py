@@ -1,0 +1,195 @@
+"""Pictures for reports, documents and `--plot`: matplotlib figures without a display.
+
+Every angle axis states the convention; nominal is grey and dashed, calibrated blue and solid, truth black,
+so that the pictures stay readable in print and for colour-blind people.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hil.core.calibration import Calibration
+from hil.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+NOMINAL = "#7f7f7f"
+CALIBRATED = "#0b6bb8"
+KNOWN = "#000000"
+ACCENT = "#d1641b"
+LINE_ANGLE = "broadside angle / degrees (positive towards +x, the last element)"
+PLANE_ANGLE = "azimuth / degrees (from +y towards +x)"
+
+
+def new_figure(width: float = 8.0, height: float = 4.0) -> Figure:
+    """An empty figure that needs no display."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write PNG, SVG or PDF by the suffix. Raises ConfigError."""
+    try:
+        figure.savefig(path)
+    except (OSError, ValueError) as err:
+        raise ConfigError(
+            f"cannot write {path}: {err}", where="--plot", hint="use a name ending in .png, .svg or .pdf"
+        ) from err
+
+
+def data_uri(figure: Figure) -> str:
+    """PNG of the figure as a data: URI for a self-contained page."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _style(ax: Axes) -> None:
+    ax.grid(True, color="#dddddd", linewidth=0.6)
+    ax.set_axisbelow(True)
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+
+
+def spectrum_figure(
+    angles_deg: NDArray[np.float64],
+    spectra_db: dict[str, NDArray[np.float64]],
+    true_deg: Sequence[float] = (),
+    *,
+    planar: bool = False,
+    title: str = "",
+) -> Figure:
+    """MUSIC pseudo-spectra (G,) in dB over angles (G,); keys "nominal", "calibrated", "known" or others."""
+    figure = new_figure()
+    ax = figure.add_subplot()
+    styles = {"nominal": (NOMINAL, "--"), "calibrated": (CALIBRATED, "-"), "known": (KNOWN, ":")}
+    for name, spectrum in spectra_db.items():
+        colour, line = styles.get(name, (ACCENT, "-."))
+        ax.plot(
+            angles_deg,
+            spectrum,
+            line,
+            color=colour,
+            linewidth=2.2 if name == "calibrated" else 1.6,
+            label=name,
+        )
+    for i, angle in enumerate(true_deg):
+        ax.axvline(angle, color=ACCENT, linewidth=1.2, alpha=0.9, label="true direction" if i == 0 else None)
+    ax.set_xlim(float(angles_deg[0]), float(angles_deg[-1]))
+    ax.set_xlabel(PLANE_ANGLE if planar else LINE_ANGLE)
+    ax.set_ylabel("MUSIC pseudo-spectrum / dB")
+    ax.set_title(title)
+    _style(ax)
+    ax.legend(frameon=False, loc="upper right")
+    return figure
+
+
+def elements_figure(calibration: Calibration, truth_gain: NDArray[np.complex128] | None = None) -> Figure:
+    """Learned elements: circle radius = gain, segment = phase, arrow = position error (exaggeration stated)."""
+    from matplotlib.patches import Circle
+
+    imp, geometry = calibration.impairments, calibration.geometry
+    wavelength_m = 299_792_458.0 / calibration.fc_hz
+    nominal = geometry.positions_m[:, :2] / wavelength_m
+    moved = imp.position_error_m[:, :2] / wavelength_m
+    planar = geometry.kind != "line"
+    figure = new_figure(8.0, 6.0 if planar else 3.4)
+    ax = figure.add_subplot()
+    pitch = _smallest_distance(nominal)
+    scale = 0.33 * pitch / max(1.0, float(np.abs(imp.gain).max()))
+    exaggeration = 1.0 if not moved.any() else float(np.clip(0.4 * pitch / np.abs(moved).max(), 1.0, 20.0))
+    for m, (x, y) in enumerate(nominal):
+        radius, phase = scale * abs(imp.gain[m]), float(np.angle(imp.gain[m]))
+        ax.add_patch(Circle((x, y), radius, facecolor="#cfe3f5", edgecolor=CALIBRATED, linewidth=1.6))
+        ax.plot(
+            [x, x + radius * np.cos(phase)], [y, y + radius * np.sin(phase)], color=CALIBRATED, linewidth=2
+        )
+        if truth_gain is not None:
+            r, p = scale * abs(truth_gain[m]), float(np.angle(truth_gain[m]))
+            ax.plot(x + r * np.cos(p), y + r * np.sin(p), "x", color=KNOWN, markersize=7, markeredgewidth=1.8)
+        dx, dy = moved[m] * exaggeration
+        ax.annotate(
+            "", (x + dx, y + dy - 0.0), (x, y), arrowprops={"arrowstyle": "->", "color": ACCENT, "lw": 1.8}
+        )
+        ax.annotate(geometry.labels[m], (x, y - 0.46 * pitch), ha="center", fontsize=9)
+    ax.set_aspect("equal")
+    margin = 0.75 * pitch
+    ax.set_xlim(nominal[:, 0].min() - margin, nominal[:, 0].max() + margin)
+    ax.set_ylim(nominal[:, 1].min() - margin, nominal[:, 1].max() + margin)
+    ax.set_xlabel("x / wavelengths")
+    ax.set_ylabel("y / wavelengths")
+    truth = ", black cross = truth" if truth_gain is not None else ""
+    ax.set_title(
+        f"circle radius = gain, segment = phase, arrow = position error x {exaggeration:.1f}{truth}",
+        fontsize=10,
+    )
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    return figure
+
+
+def _smallest_distance(points: NDArray[np.float64]) -> float:
+    if len(points) < 2:
+        return 0.5
+    distance = np.linalg.norm(points[:, None] - points[None], axis=-1)
+    return float(distance[~np.eye(len(points), dtype=bool)].min()) or 0.5
+
+
+def history_figure(scores: Sequence[float], predicted: float) -> Figure:
+    """Null depth (log) over the learner's steps against its prediction from noise alone."""
+    figure = new_figure(8.0, 3.0)
+    ax = figure.add_subplot()
+    ax.plot(np.arange(1, len(scores) + 1), scores, color=CALIBRATED, marker=".", linewidth=1.8, label="seen")
+    ax.axhline(predicted, color=KNOWN, linestyle=":", linewidth=1.6, label="predicted from noise alone")
+    ax.set_xlabel("step")
+    ax.set_ylabel("mean log null depth")
+    _style(ax)
+    ax.legend(frameon=False)
+    return figure
+
+
+def doa_figure(
+    time_s: NDArray[np.float64],
+    estimates_deg: dict[str, NDArray[np.float64]],
+    true_deg: NDArray[np.float64] | None = None,
+) -> Figure:
+    """Directions over time: (n,) seconds, (n, K) degrees per name; truth (n, K) where it is known."""
+    figure = new_figure(8.0, 3.4)
+    ax = figure.add_subplot()
+    if true_deg is not None:
+        ax.plot(
+            time_s,
+            true_deg,
+            "_",
+            color=KNOWN,
+            markersize=9,
+            markeredgewidth=1.6,
+            label=_first("truth", true_deg),
+        )
+    marks = {"nominal": (NOMINAL, "x", 4), "calibrated": (CALIBRATED, "o", 3)}
+    for name, angles in estimates_deg.items():
+        colour, mark, size = marks.get(name, (ACCENT, ".", 4))
+        ax.plot(time_s, angles, mark, color=colour, markersize=size, label=_first(name, angles))
+    ax.set_xlabel("time / s")
+    ax.set_ylabel("direction / degrees")
+    _style(ax)
+    ax.legend(frameon=False, loc="upper right", ncols=3)
+    return figure
+
+
+def _first(name: str, columns: NDArray[np.float64]) -> str | list[str]:
+    k = 1 if columns.ndim == 1 else columns.shape[1]
+    return name if k == 1 else [name] + ["_nolegend_"] * (k - 1)

@@ -1,0 +1,5 @@
+"""SigMF recordings: crash-safe writing of wire samples with everything needed to use them again."""
+
+from hil.recorder.writer import Recorder, RecordingSummary
+
+__all__ = ["Recorder", "RecordingSummary"]

@@ -1,0 +1,338 @@
+"""A receiver at work: reader thread, recorder, DSP, and exact accounts of every sample.
+
+    device -> reader -> ring -> recorder
+                     -> ring -> dsp -> on_frame(frame, clipped)
+
+The reader only receives. Settings reach it as commands applied between blocks and answered with a new
+StreamInfo. The GUI and the command line are clients of this class.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drivers.convert import convert, to_block, wire_buffer
+from hil.core.device import RxConfig, RxDevice
+from hil.core.errors import DeviceStateError, DeviceTimeout
+from hil.core.frame import Block, Frame, FrameFlag, StreamInfo
+from hil.core.geometry import ArrayGeometry
+from hil.pipeline.graph import Graph
+from hil.pipeline.policy import Policy
+from hil.pipeline.ring import BlockRing
+from hil.pipeline.stage import Stage
+from hil.recorder import Recorder, RecordingSummary
+
+#: What the rings hold, seconds of stream.
+RING_S = 0.5
+_READ_TIMEOUT_S = 2.0
+_SILENCE_LIMIT_S = 10.0
+_COMMAND_TIMEOUT_S = 15.0
+
+FrameSink = Callable[[Frame, NDArray[np.int64]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSummary:
+    """What happened between start and stop.
+
+    samples : per channel, from the reader. lost : missing before or between them as far as the device tells;
+    lost_exact : False if it only told that some are missing. gaps : number of discontinuities. epochs : seen.
+    overloads : samples at full scale per channel, of the frames that the DSP stage saw. edges : ledger.
+    """
+
+    samples: int = 0
+    lost: int = 0
+    lost_exact: bool = True
+    gaps: int = 0
+    epochs: int = 1
+    overloads: tuple[int, ...] = ()
+    edges: dict[str, dict[str, int]] = field(default_factory=dict)
+    recording: RecordingSummary | None = None
+
+
+class Session:
+    """One opened receiver. Not thread-safe except where said; `close` releases the device.
+
+    Parameters
+    ----------
+    device : an RxDevice; the session owns it from now on.
+    geometry : nominal array in channel order, or None.
+    """
+
+    def __init__(self, device: RxDevice, geometry: ArrayGeometry | None = None) -> None:
+        self.device = device
+        self.geometry = geometry
+        self._stream: StreamInfo | None = None
+        self._graph: Graph | None = None
+        self._commands: queue.Queue[tuple[RxConfig, queue.Queue[StreamInfo | Exception]]] = queue.Queue()
+        self._finished = threading.Event()
+        self._samples = self._lost = self._gaps = 0
+        self._lost_exact = True
+        self._epochs: set[str] = set()
+        self._overloads: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._recorder: Recorder | None = None
+
+    @property
+    def stream(self) -> StreamInfo:
+        """The StreamInfo in force. Raises DeviceStateError before `configure`."""
+        if self._stream is None:
+            raise DeviceStateError("the session is not configured", hint="call configure() first")
+        return self._stream
+
+    @property
+    def running(self) -> bool:
+        """True between start and stop."""
+        return self._graph is not None
+
+    @property
+    def samples(self) -> int:
+        """Samples per channel received since start; may be asked from any thread."""
+        return self._samples
+
+    @property
+    def finished(self) -> bool:
+        """True once the asked number of samples has been received or a stage has failed."""
+        return self._finished.is_set() or (self._graph is not None and self._graph.error is not None)
+
+    def configure(self, want: RxConfig) -> StreamInfo:
+        """Apply settings, also while running (between two blocks); returns what the hardware took."""
+        if self._graph is None:
+            self._stream = self._located(self.device.configure(want))
+            return self._stream
+        answer: queue.Queue[StreamInfo | Exception] = queue.Queue(1)
+        self._commands.put((want, answer))
+        try:
+            result = answer.get(timeout=_COMMAND_TIMEOUT_S)
+        except queue.Empty:
+            raise DeviceTimeout(
+                "the reader did not take the new settings", uri=self.device.info.uri
+            ) from None
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def start(
+        self,
+        *,
+        recorder: Recorder | None = None,
+        on_frame: FrameSink | None = None,
+        n_samples: int | None = None,
+    ) -> None:
+        """Start streaming. The recorder is closed by `stop`.
+
+        recorder : gets every block; losing one ends the session with CaptureOverrun.
+        on_frame : called in the DSP thread with every frame and its clip counts (M,); when it is too slow
+            the oldest blocks are dropped and counted.
+        n_samples : stop receiving after so many samples per channel.
+        """
+        if self._graph is not None:
+            raise DeviceStateError("the session runs already", hint="stop it first")
+        stream = self.stream
+        self._samples = self._lost = self._gaps = 0
+        self._lost_exact = True
+        self._epochs = {stream.epoch.id}
+        self._overloads = np.zeros(stream.n_channels, np.int64)
+        self._finished.clear()
+        self._recorder = recorder
+        block_samples = stream.config.block_samples or 16384
+        stages: list[Stage] = []
+        rings: list[BlockRing] = []
+        if recorder is not None:
+            rings.append(self._ring("reader -> recorder", block_samples, Policy.FAIL))
+            stages.append(
+                Stage("recorder", lambda stop, ring=rings[-1]: self._record(ring), closes=[rings[-1]])
+            )
+        if on_frame is not None:
+            rings.append(self._ring("reader -> dsp", block_samples, Policy.DROP_OLDEST))
+            stages.append(
+                Stage("dsp", lambda stop, ring=rings[-1]: self._process(ring, on_frame), closes=[rings[-1]])
+            )
+        reader = Stage(
+            "reader",
+            lambda stop: self._read(stop, rings, block_samples, n_samples),
+            closes=rings,
+            unblock=self.device.stop,
+        )
+        self._graph = Graph([reader, *stages], rings)
+        self.device.start()
+        self._graph.start()
+
+    def wait(self, timeout_s: float) -> bool:
+        """True once the asked samples are there; raises what a stage raised."""
+        done = self._finished.wait(timeout_s) if self._graph and self._graph.error is None else True
+        if self._graph is not None:
+            self._graph.raise_error()
+        return done
+
+    def stop(self) -> SessionSummary:
+        """Stop streaming, finish the recording, check the ledger. Does not raise the stages' errors
+        (`raise_error` does), so that the summary of a failed capture can be had."""
+        edges: dict[str, dict[str, int]] = {}
+        if self._graph is not None:
+            graph = self._graph
+            try:
+                edges = {name: asdict(counts) for name, counts in graph.stop(timeout_s=20.0).items()}
+            finally:
+                self._error = graph.error
+                self._graph = None
+                self.device.stop()
+        recording = self._recorder.close() if self._recorder is not None else None
+        self._recorder = None
+        return SessionSummary(
+            self._samples, self._lost, self._lost_exact, self._gaps, len(self._epochs),
+            tuple(int(v) for v in self._overloads), edges, recording,
+        )  # fmt: skip
+
+    _error: Exception | None = None
+
+    def raise_error(self) -> None:
+        """Raise the error that ended the last run, if any."""
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        """Stop and release the device. Idempotent."""
+        try:
+            if self._graph is not None:
+                self.stop()
+        finally:
+            self.device.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _ring(self, name: str, block_samples: int, policy: Policy) -> BlockRing:
+        stream = self.stream
+        n_slots = max(4, int(np.ceil(RING_S * stream.fs_hz / block_samples)))
+        return BlockRing(
+            name, n_slots=n_slots, block_samples=block_samples, n_channels=stream.n_channels,
+            wire=stream.device.wire, policy=policy,
+        )  # fmt: skip
+
+    def _located(self, stream: StreamInfo) -> StreamInfo:
+        """The device's StreamInfo with our geometry: hardware never knows its geometry."""
+        geometry = self.geometry or stream.geometry
+        if geometry is not None and geometry.n_elements != stream.n_channels:
+            geometry = None
+        return replace(stream, geometry=geometry)
+
+    def _read(
+        self, stop: threading.Event, rings: list[BlockRing], block_samples: int, n_samples: int | None
+    ) -> None:
+        stream = self.stream
+        buffer = wire_buffer(block_samples, stream.n_channels, stream.device.wire)
+        seq = 0
+        device_stream: StreamInfo | None = None
+        quiet_since = time.monotonic()
+        while not stop.is_set() and (n_samples is None or self._samples < n_samples):
+            self._obey()
+            room = block_samples if n_samples is None else min(block_samples, n_samples - self._samples)
+            try:
+                result = self.device.read(buffer[:room], _READ_TIMEOUT_S)
+            except DeviceTimeout:
+                if time.monotonic() - quiet_since > _SILENCE_LIMIT_S:
+                    raise
+                continue
+            quiet_since = time.monotonic()
+            if result.stream is not device_stream:
+                device_stream = result.stream
+                self._stream = stream = self._located(result.stream)
+                self._epochs.add(stream.epoch.id)
+            block = replace(to_block(buffer, result, seq), stream=stream)
+            seq += 1
+            self._account(block)
+            for ring in rings:
+                ring.push(block)
+        self._finished.set()
+
+    def _account(self, block: Block) -> None:
+        self._samples += block.n
+        if block.lost_before is None:
+            self._lost_exact = False
+            self._gaps += 1
+        elif block.lost_before:
+            self._lost += block.lost_before
+            self._gaps += 1
+        elif FrameFlag.GAP_BEFORE in block.flags:
+            self._gaps += 1
+
+    def _obey(self) -> None:
+        try:
+            want, answer = self._commands.get_nowait()
+        except queue.Empty:
+            return
+        try:
+            self._stream = self._located(self.device.configure(want))
+        except Exception as err:  # noqa: BLE001 - handed to the thread that asked
+            answer.put(err)
+        else:
+            answer.put(self._stream)
+
+    def _record(self, ring: BlockRing) -> None:
+        recorder = self._recorder
+        assert recorder is not None
+        for block in ring:
+            recorder.write(block)
+
+    def _process(self, ring: BlockRing, on_frame: FrameSink) -> None:
+        out: NDArray[np.complex64] | None = None
+        for block in ring:
+            shape = (block.wire.shape[1], block.n)
+            if out is None or out.shape != shape:
+                out = np.empty(shape, np.complex64)
+            frame, clipped = convert(block, out)
+            self._overloads += clipped
+            on_frame(frame, clipped)
+
+
+def open_session(
+    uri: str, array: Callable[[float], ArrayGeometry] | None = None, want: Any = None
+) -> Session:
+    """Open a device, configure it, and place the array at the carrier that it took.
+
+    Parameters
+    ----------
+    uri : device URI. array : fc_hz -> ArrayGeometry (wavelengths need the carrier), or None.
+    want : n_elements (or None) -> RxConfig, or None to leave the device as it is.
+
+    Raises
+    ------
+    DeviceError : from the driver. ConfigError : the array has more elements than the device has channels.
+    """
+    from drivers.registry import open_device
+    from hil.core.errors import ConfigError
+
+    device = open_device(uri)
+    try:
+        session = Session(device)
+        geometry = None
+        asked: RxConfig = want(None) if want is not None else RxConfig()
+        if array is not None:
+            # the number of elements decides the channels; their places need the carrier that was taken
+            n = array(asked.fc_hz or 1e9).n_elements
+            if n > device.caps.n_channels:
+                raise ConfigError(
+                    f"{n} elements on {device.caps.n_channels} channels", where="--array",
+                    hint="give as many elements as there are channels, or add boards: iio:ip:A,ip:B",
+                )  # fmt: skip
+            asked = replace(asked, channels=tuple(range(n)))
+        stream = device.configure(asked)
+        if array is not None:
+            geometry = array(stream.fc_hz)
+        session.geometry = geometry
+        session._stream = session._located(stream)
+        return session
+    except BaseException:
+        device.close()
+        raise

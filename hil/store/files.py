@@ -1,0 +1,153 @@
+"""Saving and loading calibration files so that no file, however damaged, does harm.
+
+The file is plain HDF5 whose user block (the 512 bytes that HDF5 leaves to applications) holds a magic word and
+the length and SHA-256 of the rest. libhdf5 is C and may crash, hang or allocate without limit on damaged
+files, so it only sees bytes whose checksum is right. HDF5 without our user block (written by other programs)
+is parsed in a process of its own with limits on memory and time. A checksum is no signature: who forges one
+deliberately is still held by the size limits of hil.store.hdf5.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from hil.core.calibration import Calibration
+from hil.core.errors import CalibrationError, HilError
+from hil.store.fields import from_fields, to_fields
+from hil.store.hdf5 import USERBLOCK_BYTES, image, parse
+
+MAX_FILE_BYTES = 64 << 20
+_MAGIC = b"HIL-CALIBRATION\n"
+_BLOCK = re.compile(_MAGIC + rb"length (\d{1,10})\nsha256 ([0-9a-f]{64})\n")
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+_DAMAGED = "restore it from a backup, or from the store: hil calib history"
+_CHILD_SECONDS = 20
+_CHILD_BYTES = 4 << 30  # of address space, most of it libraries
+
+
+def to_bytes(calibration: Calibration) -> bytes:
+    """Content of the file that `save` writes."""
+    try:
+        # What is saved can be loaded: the same checks before as after.
+        from_fields(json.loads(json.dumps(to_fields(calibration), allow_nan=False)))
+        data = image(calibration)
+    except HilError:
+        raise
+    except (TypeError, ValueError, OverflowError, UnicodeError, OSError, RuntimeError) as err:
+        raise CalibrationError(
+            f"calibration {calibration.id}: cannot be written: {str(err)[:120]}",
+            hint="settings must be JSON values, texts must not hold NUL",
+        ) from err
+    body = data[USERBLOCK_BYTES:]
+    block = _MAGIC + b"length %d\nsha256 %s\n" % (len(body), hashlib.sha256(body).hexdigest().encode())
+    return block.ljust(USERBLOCK_BYTES, b"\0") + body
+
+
+def from_bytes(data: bytes, where: str = "calibration") -> Calibration:
+    """Calibration from the content of a file. Raises CalibrationError."""
+    try:
+        if data.startswith(_HDF5_MAGIC):
+            return _parse_foreign(data)
+        body = data[USERBLOCK_BYTES:]
+        block = _BLOCK.match(data[:USERBLOCK_BYTES])
+        if block is None:
+            raise CalibrationError("not a calibration file")
+        if data[block.end() : USERBLOCK_BYTES].strip(b"\0"):
+            raise CalibrationError("damaged: the user block holds more than it should", hint=_DAMAGED)
+        if int(block[1]) != len(body):
+            raise CalibrationError(f"damaged: {len(body)} bytes, {int(block[1])} were written", hint=_DAMAGED)
+        if hashlib.sha256(body).hexdigest().encode() != block[2]:
+            raise CalibrationError("damaged: the content does not match its checksum", hint=_DAMAGED)
+        return parse(data)
+    except CalibrationError as err:
+        raise CalibrationError(f"{where}: {err}", hint=err.hint) from err
+
+
+def load(path: str | os.PathLike[str]) -> Calibration:
+    """Read a calibration file.
+
+    Raises
+    ------
+    CalibrationError : (exit code 2) not there, damaged, hostile, or not a calibration.
+    """
+    return from_bytes(read_limited(path), str(path))
+
+
+def read_limited(path: str | os.PathLike[str]) -> bytes:
+    """Content of a plain file of at most 64 MB; pipes and devices, which may never end, are refused."""
+    file = Path(path)
+    try:
+        info = file.stat()
+        if not stat.S_ISREG(info.st_mode):
+            raise CalibrationError(f"{file}: not a plain file")
+        if info.st_size > MAX_FILE_BYTES:
+            raise CalibrationError(f"{file}: {info.st_size >> 20} MB, no calibration is larger than 64 MB")
+        with file.open("rb") as stream:
+            return stream.read(MAX_FILE_BYTES)
+    except (OSError, ValueError) as err:
+        reason = getattr(err, "strerror", None) or str(err)
+        raise CalibrationError(f"{file}: {reason}", hint="check the file name") from err
+
+
+def save(calibration: Calibration, path: str | os.PathLike[str]) -> None:
+    """Write a calibration file, atomically: a crash leaves the old file or the new one.
+
+    Raises CalibrationError if it cannot be written.
+    """
+    write_atomically(Path(path), to_bytes(calibration))
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file by way of a temporary one in the same folder, flushed to the disk."""
+    temporary = ""
+    try:
+        fd, temporary = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).replace(path)
+    except (OSError, ValueError) as err:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        reason = getattr(err, "strerror", None) or str(err)
+        raise CalibrationError(f"{path}: cannot write: {reason}", hint="check the folder and its free space") from err
+    with contextlib.suppress(OSError):  # not every system can flush a folder
+        fd = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def _parse_foreign(data: bytes) -> Calibration:
+    """Parse HDF5 that is not known to be intact in a process that may crash, hang or run out of memory."""
+    root = str(Path(__file__).resolve().parents[2])
+    code = f"import sys; sys.path.insert(0, {root!r}); from hil.store.foreign import main; main()"
+    environment = dict(os.environ) | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "HDF5_PLUGIN_PATH": os.devnull}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", code, str(_CHILD_BYTES), str(_CHILD_SECONDS)],
+            input=data, capture_output=True, timeout=_CHILD_SECONDS + 10, check=False, env=environment,
+        )  # fmt: skip
+    except (subprocess.TimeoutExpired, OSError) as err:
+        raise CalibrationError(f"cannot be read within {_CHILD_SECONDS} s") from err
+    try:
+        answer = json.loads(done.stdout)
+    except ValueError:
+        raise CalibrationError(f"the HDF5 library failed on it (exit {done.returncode})") from None
+    if "error" in answer:
+        raise CalibrationError(str(answer["error"])[:200], hint=str(answer.get("hint", ""))[:200])
+    return from_fields(answer)

@@ -1,0 +1,132 @@
+"""Angles of emitters over time, and the counter-based random numbers behind them.
+
+Everything here is a function of scene time alone, so any piece of a signal can be made at any moment.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim_backend.scene import Emitter, Hop, Track
+
+_MASK = (1 << 64) - 1
+
+
+def mix64(*words: int) -> int:
+    """A 64-bit hash of integers (the finaliser of splitmix64, chained)."""
+    h = 0x9E3779B97F4A7C15
+    for word in words:
+        h = (h ^ (word & _MASK)) & _MASK
+        h = (h + 0x9E3779B97F4A7C15) & _MASK
+        h = ((h ^ (h >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        h = ((h ^ (h >> 27)) * 0x94D049BB133111EB) & _MASK
+        h ^= h >> 31
+    return h
+
+
+def uniform(*words: int) -> float:
+    """A number in [0, 1) that is a hash of integers."""
+    return (mix64(*words) >> 11) * 2.0**-53
+
+
+class Motion:
+    """Azimuth of one emitter over scene time.
+
+    Parameters
+    ----------
+    emitter : its `hop`, `track` or constant `angle_deg`.
+    key : integer that makes this emitter's hops its own.
+    """
+
+    def __init__(self, emitter: Emitter, key: int) -> None:
+        self._emitter = emitter
+        self._key = key
+
+    @property
+    def kind(self) -> str:
+        """ "hold" where the angle is constant between changes, "linear" where it moves evenly."""
+        return "linear" if self._emitter.track else "hold"
+
+    def hop_index(self, sample: int, fs_hz: float) -> int:
+        """Which dwell the sample lies in; 0 without hops."""
+        hop = self._emitter.hop
+        if hop is None:
+            return 0
+        dwell = hop.period_s * fs_hz
+        index = int(sample / dwell)
+        while _border(index + 1, dwell) <= sample:
+            index += 1
+        while _border(index, dwell) > sample:
+            index -= 1
+        return index
+
+    def hop_border(self, index: int, fs_hz: float) -> int:
+        """First sample of a dwell; far away without hops."""
+        hop = self._emitter.hop
+        return 1 << 62 if hop is None else _border(index, hop.period_s * fs_hz)
+
+    def dwell_deg(self, index: int) -> float:
+        """Angle of a dwell in degrees."""
+        hop = self._emitter.hop
+        return self._emitter.angle_deg if hop is None else _hop_deg(hop, self._key, index)
+
+    def angle_deg(self, t_s: float) -> float:
+        """Angle in degrees at scene second t_s of a static or tracking emitter."""
+        track = self._emitter.track
+        return self._emitter.angle_deg if track is None else _track_deg(track, self._emitter.angle_deg, t_s)
+
+    @property
+    def rate_rad_per_s(self) -> float:
+        """Greatest angular rate between hops."""
+        track = self._emitter.track
+        return math.radians(track.rate_deg_per_s) if track else 0.0
+
+    def changes(self, t0_s: float, t1_s: float) -> Iterator[tuple[float, float]]:
+        """(t_s, angle_deg) that describe the angle over t0_s <= t < t1_s.
+
+        Hops: the start of every dwell that overlaps, to be held. Tracks: the ends and every turning point,
+        to be joined by straight lines (exact). Static: t0_s.
+        """
+        hop, track = self._emitter.hop, self._emitter.track
+        if hop is not None:
+            index = max(0, int(t0_s / hop.period_s))
+            while index * hop.period_s < t1_s:
+                yield index * hop.period_s, _hop_deg(hop, self._key, index)
+                index += 1
+        elif track is not None:
+            yield t0_s, self.angle_deg(t0_s)
+            sweep_s = (track.max_deg - track.min_deg) / track.rate_deg_per_s
+            first_s = (track.max_deg - self._emitter.angle_deg) / track.rate_deg_per_s
+            index = max(0, math.ceil((t0_s - first_s) / sweep_s))
+            while (t_s := first_s + index * sweep_s) < t1_s:
+                if t_s > t0_s:
+                    yield t_s, track.max_deg if index % 2 == 0 else track.min_deg
+                index += 1
+            yield t1_s, self.angle_deg(t1_s)
+        else:
+            yield t0_s, self._emitter.angle_deg
+
+
+def _border(index: int, dwell_samples: float) -> int:
+    # the margin keeps a border that is an integer up to rounding on that integer
+    return math.ceil(index * dwell_samples - 1e-6)
+
+
+def _hop_deg(hop: Hop, key: int, index: int) -> float:
+    return hop.min_deg + (hop.max_deg - hop.min_deg) * uniform(key, index)
+
+
+def _track_deg(track: Track, start_deg: float, t_s: float) -> float:
+    span = track.max_deg - track.min_deg
+    way = math.fmod(start_deg - track.min_deg + track.rate_deg_per_s * t_s, 2 * span)
+    return track.min_deg + (way if way <= span else 2 * span - way)
+
+
+def unit_vector(azimuth_deg: float, elevation_deg: float = 0.0) -> NDArray[np.float64]:
+    """Unit vector (3,) from the array to the source: (sin az cos el, cos az cos el, sin el)."""
+    az, el = math.radians(azimuth_deg), math.radians(elevation_deg)
+    return np.array([math.sin(az) * math.cos(el), math.cos(az) * math.cos(el), math.sin(el)])

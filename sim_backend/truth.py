@@ -1,0 +1,240 @@
+"""The truth file: what was drawn, what happened and where the emitters were.
+
+JSON lines, flushed one by one, readable while the scene runs. Lines have an "event":
+
+"drawn"   once, first: arrays in the order of the receiver channels (see `TruthWriter.drawn`).
+"angles"  where one emitter is: {"emitter", "interpolation": "hold" or "linear", "t_s": [...], "angle_deg": [...]}
+          in scene seconds, ahead of the samples that were generated. "hold": the angle from t_s on;
+          "linear": straight lines between the points (exact).
+others    "lo_write", "rate_write", "gain_write", "open", "close", "stall", ... with "board", "scene_sample" (in
+          samples of the board's rate `fs_hz`), "t_s", "epoch" and the `group_phase_rad` of every chip then.
+
+Read it with `read_truth`; nothing of the engine is needed for that.
+"""
+
+from __future__ import annotations
+
+import bisect
+import json
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hil.core.errors import SceneError
+
+_MOST_BYTES = 1 << 30
+
+
+class TruthWriter:
+    """Appends lines to a truth file. Thread-safe.
+
+    Raises SceneError if the file cannot be created.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._lock = threading.Lock()
+        try:
+            self._file = self.path.open("w", encoding="utf-8")
+        except (OSError, ValueError) as err:
+            raise SceneError(f"{path}: cannot write the truth file: {err}") from err
+
+    def write(self, event: str, **details: Any) -> None:
+        """Append one line and flush it. Ignored after `close`."""
+        line = json.dumps({"event": event, **details}, default=str)
+        with self._lock:
+            if not self._file.closed:
+                self._file.write(line + "\n")
+                self._file.flush()
+
+    def close(self) -> None:
+        """Close the file. Idempotent."""
+        with self._lock:
+            self._file.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """LO phases of one board from scene second t_s on."""
+
+    t_s: float
+    epoch: int
+    phase_rad: tuple[float, ...]  # of every chip
+
+
+class Truth:
+    """What a truth file says.
+
+    Attributes
+    ----------
+    drawn : the first line. events : all other lines but angles, in file order.
+    fs_hz, fc_hz : at the end of the file (of board 0); the scene's own are in `drawn`.
+    opens : (board, scene_sample) of every "open", in file order.
+    positions_m, position_error_m : (M, 3) metres. coupling : (M, M) complex128. gain : (M,) complex128
+    without LO phase. delay_s : (M,).
+    """
+
+    def __init__(self, lines: list[dict[str, Any]], where: str) -> None:
+        first = lines[0]
+        if first.get("event") != "drawn":
+            raise SceneError(f"{where}: the first line is not of event \"drawn\"", hint="not a truth file")
+        self.drawn = first
+        self.where = where
+        self.events = [line for line in lines[1:] if line.get("event") != "angles"]
+        m = int(first["n_elements"])
+        self.positions_m = _array(first["positions_m"], (m, 3))
+        self.position_error_m = _array(first["position_error_m"], (m, 3))
+        self.coupling = _array(first["coupling_re"], (m, m)) + 1j * _array(first["coupling_im"], (m, m))
+        self.gain = _array(first["gain_re"], (m,)) + 1j * _array(first["gain_im"], (m,))
+        self.delay_s = _array(first["delay_s"], (m,))
+        self._drift = _array(first["drift_rad_per_s"], (m,))
+        self._chip = [(int(b), int(c)) for b, c in first["chips"]]
+        if len(self._chip) != m:
+            raise ValueError("chips: one pair per element")
+        self._states = {
+            b: [_State(0.0, 0, tuple(float(p) for p in phases))]
+            for b, phases in enumerate(first["group_phase_rad"])
+        }
+        self.fs_hz, self.fc_hz = float(first["fs_hz"]), float(first["fc_hz"])
+        if not (0 < self.fs_hz < 1e12 and 0 < self.fc_hz < 1e15):
+            raise ValueError("fs_hz or fc_hz out of range")
+        self.opens: list[tuple[int, int]] = []
+        for event in self.events:
+            self._take(event)
+        self._angles = _Angles(lines, int(first["n_emitters"]))
+
+    def _take(self, event: dict[str, Any]) -> None:
+        board = int(event["board"])
+        kind = event["event"]
+        if kind == "open":
+            self.opens.append((board, int(event["scene_sample"])))
+        if "group_phase_rad" in event:
+            phases = tuple(float(p) for p in event["group_phase_rad"])
+            self._states[board].append(_State(float(event["t_s"]), int(event["epoch"]), phases))
+        if board == 0 and kind == "rate_write":
+            self.fs_hz = float(event["fs_hz"])
+        if board == 0 and kind == "lo_write" and int(event.get("chip", 0)) == 0:
+            self.fc_hz = float(event["fc_hz"])
+
+    @property
+    def n_elements(self) -> int:
+        """M."""
+        return len(self.gain)
+
+    @property
+    def n_emitters(self) -> int:
+        """K."""
+        return self._angles.n_emitters
+
+    def angles_deg(self, scene_samples: ArrayLike, fs_hz: float | None = None) -> NDArray[np.float64]:
+        """Angle of every emitter (direct ray), (n, K) float64 degrees, at scene samples (n,).
+
+        fs_hz : rate that counts these samples, default `fs_hz` of the file. NaN past the end of the file.
+        """
+        fs = fs_hz or self.fs_hz
+        # a thousandth of a sample, so that a dwell's first sample belongs to it whatever the rounding
+        t_s = (np.atleast_1d(np.asarray(scene_samples, dtype=np.float64)) + 1e-3) / fs
+        return self._angles.at(t_s)
+
+    def gain_at(self, scene_sample: int, fs_hz: float | None = None) -> NDArray[np.complex128]:
+        """(M,) complex128: total gain at a scene sample: drawn gain, LO phase of the chip, drift.
+
+        Gain settings in dB are not part of it: they are known to the user.
+        """
+        t_s = scene_sample / (fs_hz or self.fs_hz)
+        phase = self._drift * t_s
+        for m, (board, chip) in enumerate(self._chip):
+            phase[m] += self._state(board, t_s).phase_rad[chip]
+        return self.gain * np.exp(1j * phase)
+
+    def epoch_at(self, board: int, scene_sample: int, fs_hz: float | None = None) -> int:
+        """Coherence epoch of a board: counts redraws of its LO phases."""
+        return self._state(board, scene_sample / (fs_hz or self.fs_hz)).epoch
+
+    def _state(self, board: int, t_s: float) -> _State:
+        states = self._states[board]
+        # half a sample of the fastest rate: t_s of an event is that of its sample
+        at = bisect.bisect_right([state.t_s for state in states], t_s + 1e-9)
+        return states[max(0, at - 1)]
+
+
+class _Angles:
+    """Angles over time of K emitters."""
+
+    def __init__(self, lines: list[dict[str, Any]], n_emitters: int) -> None:
+        if not 0 <= n_emitters <= 10_000:
+            raise ValueError("n_emitters out of range")
+        self.n_emitters = n_emitters
+        self._t: list[list[NDArray[np.float64]]] = [[] for _ in range(n_emitters)]
+        self._deg: list[list[NDArray[np.float64]]] = [[] for _ in range(n_emitters)]
+        self._linear = [False] * n_emitters
+        self._until_s = 0.0
+        for line in lines:
+            if line.get("event") != "angles":
+                continue
+            k = int(line["emitter"])
+            t = _array(line["t_s"], (None,))
+            self._t[k].append(t)
+            self._deg[k].append(_array(line["angle_deg"], (len(t),)))
+            self._linear[k] = line["interpolation"] == "linear"
+            self._until_s = max(self._until_s, float(line["until_s"]))
+
+    def at(self, t_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        out = np.full((len(t_s), self.n_emitters), np.nan)
+        inside = (t_s >= 0) & (t_s < self._until_s)
+        for k in range(self.n_emitters):
+            if not self._t[k]:
+                continue
+            t, first = np.unique(np.concatenate(self._t[k]), return_index=True)
+            deg = np.concatenate(self._deg[k])[first]
+            if self._linear[k]:
+                out[inside, k] = np.interp(t_s[inside], t, deg)
+            else:
+                index = np.searchsorted(t, t_s[inside], side="right") - 1
+                out[inside, k] = np.where(index >= 0, deg[np.maximum(index, 0)], np.nan)
+        return out
+
+
+def _array(value: Any, shape: tuple[int | None, ...]) -> NDArray[np.float64]:
+    out = np.asarray(value, dtype=np.float64)
+    if out.ndim != len(shape) or any(w is not None and w != h for w, h in zip(shape, out.shape, strict=True)):
+        raise ValueError(f"shape {out.shape}, expected {shape}")
+    if not np.all(np.isfinite(out)):
+        raise ValueError("values that are not finite")
+    return out
+
+
+def read_truth(path: str | Path) -> Truth:
+    """Read a truth file, also one that is still being written (an unfinished last line is left out).
+
+    Raises
+    ------
+    SceneError : not readable, not a truth file, or damaged.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise SceneError(f"{path}: over 1 GiB, not read")
+        text = path.read_bytes()
+    except (OSError, ValueError) as err:
+        raise SceneError(f"{path}: cannot read truth: {err}") from err
+    whole = text[: text.rfind(b"\n") + 1]
+    lines: list[dict[str, Any]] = []
+    for number, raw in enumerate(whole.splitlines(), 1):
+        try:
+            line = json.loads(raw)
+        except (ValueError, RecursionError) as err:
+            raise SceneError(f"{path}: line {number} is not JSON") from err
+        if not isinstance(line, dict):
+            raise SceneError(f"{path}: line {number} is not an object")
+        lines.append(line)
+    if not lines:
+        raise SceneError(f"{path}: no complete line", hint="is the simulation still starting?")
+    try:
+        return Truth(lines, str(path))
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError) as err:
+        raise SceneError(f"{path}: damaged truth file: {type(err).__name__}: {err}") from err

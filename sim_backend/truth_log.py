@@ -1,0 +1,102 @@
+"""Writes an engine's truth file: what was drawn, events, and angles ahead of the samples."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from sim_backend.drawn import Drawn
+from sim_backend.events import BoardState, EventLog
+from sim_backend.motion import Motion
+from sim_backend.scene import Scene
+from sim_backend.truth import TruthWriter
+
+#: Angles are written for whole pieces of so many scene seconds.
+PIECE_S = 1.0
+
+
+class TruthLog:
+    """The truth of one engine. Thread-safe."""
+
+    def __init__(
+        self, writer: TruthWriter, scene: Scene, drawn: Drawn, motions: list[Motion], log: EventLog
+    ) -> None:
+        self._writer = writer
+        self._motions = motions
+        self._lock = threading.Lock()
+        self._until = 0  # pieces written
+        states = [log.last(board) for board in range(scene.n_boards)]
+        board = scene.board
+        channels = range(scene.n_elements)
+        writer.write(
+            "drawn",
+            format=1,
+            seed=scene.seed,
+            board=board.name,
+            n_boards=scene.n_boards,
+            n_channels=board.n_channels,
+            n_elements=scene.n_elements,
+            n_emitters=len(scene.emitters),
+            fc_hz=scene.receiver.fc_hz,
+            fs_hz=scene.receiver.fs_hz,
+            snr_db=scene.receiver.snr_db,
+            peak_dbfs=scene.receiver.peak_dbfs,
+            adc_bits=scene.receiver.adc_bits,
+            nominal_gain_db=board.nominal_gain_db,
+            ports=list(drawn.ports),
+            chips=[[c // board.n_channels, board.chip_of(c % board.n_channels)] for c in channels],
+            positions_m=drawn.positions_m.tolist(),
+            position_error_m=drawn.position_error_m.tolist(),
+            gain_re=drawn.gain.real.tolist(),
+            gain_im=drawn.gain.imag.tolist(),
+            coupling_re=drawn.coupling.real.tolist(),
+            coupling_im=drawn.coupling.imag.tolist(),
+            delay_s=drawn.delay_s.tolist(),
+            iq_image_re=drawn.iq_image.real.tolist(),
+            iq_image_im=drawn.iq_image.imag.tolist(),
+            dc_offset_re=drawn.dc_offset.real.tolist(),
+            dc_offset_im=drawn.dc_offset.imag.tolist(),
+            drift_rad_per_s=drawn.drift_rad_per_s.tolist(),
+            angle_table_deg=drawn.angle_table_deg.tolist(),
+            angle_phase_rad=drawn.angle_phase_rad.tolist(),
+            group_phase_rad=[list(state.phase_rad) for state in states],
+            scene=scene.to_toml(),
+        )
+        self.cover(0.0)
+
+    def cover(self, t_s: float) -> None:
+        """Write the angles of all pieces that samples up to t_s lie in, if not yet written."""
+        wanted = int(t_s / PIECE_S) + 1
+        if wanted <= self._until:
+            return
+        with self._lock:
+            while self._until < wanted:
+                # one line per emitter for a long jump: reading far ahead must not write millions of lines
+                pieces = min(wanted - self._until, 10)
+                t0_s, t1_s = self._until * PIECE_S, (self._until + pieces) * PIECE_S
+                for k, motion in enumerate(self._motions):
+                    points = list(motion.changes(t0_s, t1_s))
+                    self._writer.write(
+                        "angles", emitter=k, interpolation=motion.kind, until_s=t1_s,
+                        t_s=[round(t, 12) for t, _ in points], angle_deg=[round(deg, 9) for _, deg in points],
+                    )  # fmt: skip
+                self._until += pieces
+
+    def event(
+        self, event: str, state: BoardState, sample: int, details: dict[str, Any], fs_hz: float | None = None
+    ) -> None:
+        """Write an event at a scene sample that counts at fs_hz (default: the board's present rate)."""
+        rate = fs_hz or state.fs_hz
+        line: dict[str, Any] = {
+            "board": state.board,
+            "scene_sample": int(sample),
+            "t_s": sample / rate,
+            "epoch": state.epoch,
+            "group_phase_rad": list(state.phase_rad),
+            "fs_hz": rate,
+        }
+        self._writer.write(event, **{**details, **line, **({"fs_hz": state.fs_hz} if event == "rate_write" else {})})
+
+    def close(self) -> None:
+        """Close the file. Idempotent."""
+        self._writer.close()
