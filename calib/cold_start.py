@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from calib.model import TWO_PI, Model, find_peaks
 from calib.observations import Subspaces, subspaces
 from calib.refine import Fit, Schedule, iterate, middle, polish
-from calib.verdict import score_peaks
+from calib.score import score_peaks
 
 ACCEPT_EXCESS = 1.0  # failures sit 2 and more above the prediction, unpolished successes below 1
 
@@ -29,7 +29,7 @@ class Search:
 
     covariance (B, N, N) of the blocks used in the search; snapshots T; n_sources K; nominal (N, 1) positions
     in wavelengths, centred; position_std in wavelengths; support_u (low, high) or None; deadline
-    (time.monotonic); free_positions; report(stage, excess); stop().
+    (time.monotonic); free_positions; report(stage, excess); stop(); steps: one counter for all windows.
     """
 
     covariance: NDArray[np.complex128]
@@ -43,6 +43,12 @@ class Search:
     free_positions: bool = True
     report: Callable[[str, float], None] = lambda stage, excess: None
     stop: Callable[[], bool] = lambda: False
+    steps: list[int] = field(default_factory=lambda: [0])
+
+    def iterate(self, model: Model, sub: Subspaces, plan: Schedule) -> Model:
+        """One counted round of Gauss-Newton."""
+        self.steps[0] += plan.n_steps
+        return iterate(model, sub, self.nominal, plan)
 
     def expired(self) -> bool:
         """True once time is up or the caller asked to stop."""
@@ -64,7 +70,7 @@ class Search:
 
 @dataclass(slots=True)
 class Found:
-    """Best model of a search with its median excess; `steps` Gauss-Newton steps were made."""
+    """Best model of a search with its median excess, after so many attempts."""
 
     model: Model
     excess: float
@@ -128,9 +134,9 @@ def converge(job: Search, sub: Subspaces, start: Model, *, phases_first: bool) -
     model = start
     if phases_first or not job.free_positions:
         plan = Schedule(12, (0.1, 0.1), 1.0, free_positions=False, recentre_every=3)
-        model = iterate(model, sub, job.nominal, plan)
+        model = job.iterate(model, sub, plan)
     plan = Schedule(18, (0.1, 1e-3), 1.15, free_positions=job.free_positions, recentre_every=3)
-    return iterate(model, sub, job.nominal, plan)
+    return job.iterate(model, sub, plan)
 
 
 def toeplitz_start(job: Search, flip: NDArray[np.bool_] | None = None) -> Model:
@@ -174,14 +180,19 @@ def diffuse_start(job: Search, positions: NDArray[np.float64] | None = None) -> 
 
 
 def _gap_shifted(job: Search, model: Model, jitter: float = 0.0) -> Model:
-    """Put the centre of the largest arc without sources, on the circle of period 1/spacing, half a period off."""
+    """Centre the sources on the circle of period 1/spacing, on which u is known so far."""
     period = 1 / np.mean(np.diff(job.nominal[:, 0]))
     half = min(period / 2, 1.5)
     theta, depth = find_peaks(model, job.subspaces(), (-half, half))
+    return model.shifted(_gap_offset(theta, depth, period) + jitter)
+
+
+def _gap_offset(theta: NDArray[np.float64], depth: NDArray[np.float64], period: float) -> float:
+    """Shift that puts the centre of the largest arc without sharp peaks half a period away from 0."""
     u = np.sort(theta[depth <= np.quantile(depth, 0.6)] % period)
     gaps = np.diff(np.append(u, u[0] + period))
     widest = int(np.argmax(gaps))
-    return model.shifted(period / 2 - (u[widest] + gaps[widest] / 2) + jitter)
+    return float(period / 2 - (u[widest] + gaps[widest] / 2))
 
 
 def _random_start(job: Search, round_: int) -> Model:
@@ -238,7 +249,7 @@ def _grow(job: Search, sub: Subspaces, elements: NDArray[np.intp], model: Model)
         part = job.window(elements)
         last = len(elements) == n
         plan = Schedule(8 if last else 3, (0.03, 1e-3), 1.4, free_positions=job.free_positions)
-        model = iterate(model, sub if last else part.subspaces(), part.nominal, plan)
+        model = part.iterate(model, sub if last else part.subspaces(), plan)
     return model
 
 
@@ -273,10 +284,24 @@ def finish_line(model: Model, sub: Subspaces, nominal: NDArray[np.float64], free
     if free_positions:
         model = prior_scale(model, nominal)
     theta, depth = find_peaks(model, sub, (-1.25, 1.25))
-    offset = -middle(theta, depth)
-    model = model.shifted(offset)
-    fit = polish(model, sub, nominal, (-1.15, 1.15), free_positions=free_positions)
-    return fit
+    plain = model.shifted(-middle(theta, depth)), 1.15
+    tries = [plain]
+    spacing = np.diff(nominal[:, 0])
+    period = 1 / float(spacing.mean())
+    if np.ptp(spacing) < 0.02 * spacing.mean() and period < 2.6:
+        theta, depth = find_peaks(model, sub, (-period / 2, period / 2))
+        inside = model.shifted(_gap_offset(theta, depth, period))
+        theta, depth = find_peaks(inside, sub, (-period / 2, period / 2))
+        wrapped = inside.shifted(-middle(theta, depth)), period / 2
+        # with (nearly) equal spacing a source looks the same one period on: stay inside one period
+        repeats = np.abs(np.vdot(model.steering(np.zeros(1)), model.steering(np.full(1, period)))) > 0.95
+        tries = [wrapped, plain] if repeats else [plain, wrapped]
+    fits: list[Fit] = []
+    for start, half in tries:
+        fits.append(polish(start, sub, nominal, (-half, half), free_positions=free_positions))
+        if fits[-1].score.excess < 0.2 and fits[-1].score.outlier_fraction < 0.1:
+            return fits[-1]
+    return min(fits, key=lambda fit: fit.score.excess + fit.score.outlier_fraction)
 
 
 def prior_scale(model: Model, nominal: NDArray[np.float64]) -> Model:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from calib.cold_start import ACCEPT_EXCESS, Found, Search
 from calib.model import TWO_PI, Model, find_peaks
 from calib.observations import Subspaces
-from calib.refine import Fit, Schedule, iterate, polish
-from calib.verdict import score_peaks
+from calib.refine import Fit, Schedule, polish
+from calib.score import score_peaks
 
 _CIRCLE = (-np.pi, np.pi)
 _MAX_ATTEMPTS = 60
@@ -85,9 +85,9 @@ def planar_start(job: Search, positions: NDArray[np.float64], sector: Sector) ->
 
 
 def _converge(job: Search, sub: Subspaces, start: Model) -> Model:
-    model = iterate(start, sub, job.nominal, Schedule(6, (0.1, 0.1), 0.0, free_positions=False))
+    model = job.iterate(start, sub, Schedule(6, (0.1, 0.1), 0.0, free_positions=False))
     plan = Schedule(18, (0.1, 1e-3), 0.0, free_positions=job.free_positions)
-    return iterate(model, sub, job.nominal, plan)
+    return job.iterate(model, sub, plan)
 
 
 def align_rotation(model: Model, nominal: NDArray[np.float64]) -> Model:

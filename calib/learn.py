@@ -4,46 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-
 import numpy as np
-from numpy.typing import NDArray
 
-from calib import judge
+from calib import export, judge
 from calib.cold_start import Found, Search, finish_line, search_line
 from calib.cold_start_planar import Sector, finish_planar, search_planar
 from calib.dwells import find_dwells
 from calib.gauge_fix import Evidence, fix_gauge
 from calib.identifiability import peak_sigma
+from calib.layout import Layout, layout_of
 from calib.observations import Observations, Prepared, prepare
 from calib.refine import Fit
 from calib.result import GaugeRequest, LearnResult, Prior, Progress
 from hil.core.calibration import unknown_sigma
-from hil.core.errors import ConfigError, NotIdentifiable, ShapeError
+from hil.core.errors import ConfigError
 from hil.core.gauge import Gauge
 from hil.core.geometry import ArrayGeometry
 from hil.core.impairments import ideal
-from hil.core.units import SPEED_OF_LIGHT_M_S
 
 __all__ = ["GaugeRequest", "LearnResult", "Observations", "Prior", "Progress", "learn"]
 
-_DEFAULT_POSITION_STD = 0.1  # wavelengths
 _SEARCH_BLOCKS = 240
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """The nominal array as the search sees it: order (N,) sorts elements, nominal (N, D) wavelengths."""
-
-    order: NDArray[np.intp]
-    nominal: NDArray[np.float64]
-    wavelength_m: float
-    position_std: float
-
-    @property
-    def is_line(self) -> bool:
-        """True for elements on x."""
-        return self.nominal.shape[1] == 1
 
 
 def learn(
@@ -110,38 +91,6 @@ def learn(
     return result
 
 
-def layout_of(obs: Observations, geometry: ArrayGeometry, fc_hz: float, prior: Prior) -> Layout:
-    """Check the array and put its elements in the order of the search."""
-    if obs.n_elements != geometry.n_elements:
-        raise ShapeError(f"covariances of {obs.n_elements} elements for an array of {geometry.n_elements}")
-    if not fc_hz > 0:
-        raise ConfigError("fc_hz: must be positive")
-    wavelength_m = SPEED_OF_LIGHT_M_S / fc_hz
-    std = _DEFAULT_POSITION_STD if prior.position_std_m is None else prior.position_std_m / wavelength_m
-    positions = geometry.positions_m / wavelength_m
-    positions = positions - positions.mean(axis=0)
-    if geometry.kind == "volume":
-        raise NotIdentifiable(
-            "elements that do not lie on one line or in one plane are not supported",
-            parameters=["gain", "position"],
-            hint="learn the planar part of the array, with sources in its plane",
-        )
-    if geometry.kind == "line":
-        order = np.argsort(positions[:, 0])
-        nominal = positions[order, :1]
-        if np.any(np.diff(nominal[:, 0]) < 1e-3):
-            raise ConfigError("two elements have the same nominal place", where="array")
-        return Layout(order, nominal, wavelength_m, std)
-    plane = positions[:, :2]
-    spread = np.linalg.svd(plane, compute_uv=False)
-    if spread[1] < 0.05 * spread[0]:
-        raise NotIdentifiable(
-            "the elements lie on a line that is not the x axis: front and back look the same",
-            parameters=["azimuth"], hint="describe the line along x; angles are then counted from its broadside",
-        )  # fmt: skip
-    return Layout(np.arange(len(plane)), plane, wavelength_m, std)
-
-
 def _search(
     prepared: Prepared,
     layout: Layout,
@@ -185,9 +134,9 @@ def _assemble(
     evidence = Evidence(fit.theta, sigma_theta, valid, time_s, dwells)
     fixed = fix_gauge(fit.model, layout.nominal, layout.position_std, gauge, evidence)
     result = judge.describe(fit, prepared, layout.nominal, layout.position_std > 0, fixed, evidence)
-    result.impairments = judge.impairments(fixed.model, layout, prepared.whitening)
-    result.sigma = judge.sigma_of(fit, prepared.sub, layout, fixed)
-    result.peaks_deg = judge.peaks_deg(fit, prepared, fixed, layout.is_line)
+    result.impairments = export.impairments(fixed.model, layout, prepared.whitening)
+    result.sigma = export.sigma_of(fit, prepared.sub, layout, fixed)
+    result.peaks_deg = export.peaks_deg(fit, prepared, fixed, layout.is_line)
     return result
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from calib.gauss_newton import noise_variance, normal_equations, solve_step
 from calib.model import Model, find_peaks, refine_peaks
 from calib.observations import Subspaces
-from calib.verdict import Score, chi2_gate, degrees_of_freedom, score_peaks
+from calib.score import Score, chi2_gate, degrees_of_freedom, score_peaks
 
 
 @dataclass(slots=True)

@@ -1,81 +1,78 @@
-"""Label-free verdict: is the null as deep as noise alone allows?
-
-At the true array, with the angle minimised out, D = v chi2 with nu = 2 (N - K) - 1 degrees of freedom,
-v = s2 kappa / (2 T) (first-order perturbation of the noise subspace). The excess of log D over its
-expectation is therefore an absolute test that needs no truth: every failed search sits 1 to 7 above it.
-"""
+"""Does a stored calibration still hold? Asked of live covariances, without any label."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import psi
-from scipy.stats import chi2
 
-from calib.gauss_newton import noise_variance
-from calib.model import Model
-from calib.observations import Subspaces
+from calib import judge
+from calib.export import model_of
+from calib.layout import layout_of
+from calib.model import find_peaks
+from calib.observations import Observations, prepare
+from calib.result import Prior
+from calib.score import score_peaks
+from hil.core.geometry import ArrayGeometry
+from hil.core.impairments import Impairments
 
-_OUTLIER_EXCESS = np.log(10.0)
+_DRIFT_ALLOWANCE = 5e-4  # null depth: 1 - correlation^2 of an error that still costs no resolution
+_MIN_BLOCKS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
-    """Null depth against its prediction.
+class Verdict:
+    """Outcome of `verify`.
 
-    excess : median of (log D - E log D) over peaks minus its expectation at the truth. threshold : what
-    noise explains. score, predicted_score : median log D and its prediction. outlier_fraction : share of
-    peaks deeper in misfit than a factor of 10. per_peak : (B, K) excess of every peak.
+    excess : median log null depth above its prediction. threshold : the largest excess that passes.
+    verified : the calibration explains the data. outlier_fraction : share of nulls that do not fit.
+    words : one line for the user. n_blocks : blocks used.
     """
 
     excess: float
     threshold: float
-    score: float
-    predicted_score: float
+    verified: bool
     outlier_fraction: float
-    per_peak: NDArray[np.float64]
-
-    @property
-    def fits(self) -> bool:
-        """True if the median is explained by noise."""
-        return self.excess < self.threshold
+    words: str
+    n_blocks: int = 0
 
 
-def degrees_of_freedom(n_elements: int, n_sources: int) -> int:
-    """nu = 2 (N - K) - 1, real components of a null after its angle is fitted."""
-    return 2 * (n_elements - n_sources) - 1
+def verify(
+    obs: Observations,
+    calibration_impairments: Impairments,
+    geometry: ArrayGeometry,
+    fc_hz: float,
+    n_sources: int | None,
+) -> Verdict:
+    """Null depth of live blocks with a calibration against what noise alone predicts (cold start 3).
 
-
-def median_offset(nu: int) -> float:
-    """E median(log chi2_nu) - E log chi2_nu."""
-    return float(np.log(chi2.median(nu)) - psi(nu / 2) - np.log(2))
-
-
-def median_sigma(nu: int, count: int) -> float:
-    """Standard error of the median of log chi2_nu over `count` independent peaks."""
-    at = chi2.median(nu)
-    return float(0.5 / (at * chi2.pdf(at, nu) * np.sqrt(max(count, 1))))
-
-
-def score_peaks(
-    model: Model, sub: Subspaces, theta: NDArray[np.float64], depth: NDArray[np.float64]
-) -> Score:
-    """Score peaks theta (B, K) with null depths (B, K)."""
-    nu = degrees_of_freedom(model.n_elements, sub.n_sources)
-    v = noise_variance(model, sub, theta)
-    log_d = np.log(np.maximum(depth, 1e-300))
-    expected = np.log(v) + psi(nu / 2) + np.log(2)
-    per_peak = log_d - expected
-    offset = median_offset(nu)
-    excess = float(np.median(per_peak)) - offset
-    threshold = 0.05 + 4 * median_sigma(nu, per_peak.size)
-    score = float(np.median(log_d))
-    outliers = float(np.mean(per_peak > _OUTLIER_EXCESS))
-    return Score(excess, threshold, score, score - excess, outliers, per_peak)
-
-
-def chi2_gate(nu: int, probability: float = 0.999) -> float:
-    """Excess that a true peak exceeds with probability 1 - p."""
-    return float(np.log(chi2.ppf(probability, nu)) - psi(nu / 2) - np.log(2))
+    A ramp of phases along a line or a rotation of a planar array cannot be seen this way, nor directions
+    from which nothing arrives. Fewer than 5 usable blocks verify nothing. Raises ShapeError, ConfigError.
+    """
+    layout = layout_of(obs, geometry, fc_hz, Prior())
+    cov = obs.covariance[:, layout.order[:, None], layout.order[None, :]]
+    prepared = prepare(Observations(cov, obs.n_snapshots, obs.time_s), n_sources)
+    nan = float("nan")
+    reason = judge.unusable(prepared, n_sources, min_blocks=_MIN_BLOCKS)
+    if reason:
+        return Verdict(nan, nan, False, nan, f"not verified: {reason}", len(prepared.index))
+    model = model_of(calibration_impairments, layout, prepared.whitening)
+    theta, depth = find_peaks(model, prepared.sub, (-1.02, 1.02))
+    score = score_peaks(model, prepared.sub, theta, depth)
+    predicted = float(np.exp(score.predicted_score))
+    strict = score.threshold - 0.05 + judge.EXCESS_ALLOWANCE
+    threshold = max(strict, float(np.log1p(_DRIFT_ALLOWANCE / predicted)))
+    limit = 0.03 if prepared.n_sources == 1 else 0.15
+    beyond = float(np.mean(score.per_peak > threshold + np.log(10.0)))
+    verified = score.excess < threshold and beyond <= limit
+    error_deg = float(np.rad2deg(np.sqrt(max(np.exp(score.score) - predicted, 0.0))))
+    if verified and score.excess < strict:
+        words = "verified: the live nulls are as deep as noise allows"
+    elif verified:
+        words = f"verified: the live nulls allow about {error_deg:.1f} degrees rms of phase error"
+    else:
+        words = (
+            f"not verified: the live nulls are {np.exp(score.excess):.2g} times shallower than noise explains "
+            f"(about {error_deg:.0f} degrees rms of phase error)"
+        )
+    return Verdict(score.excess, threshold, bool(verified), score.outlier_fraction, words, len(prepared.index))

@@ -46,7 +46,7 @@ class ReplayDevice:
         if not self.recording.segments:
             raise RecordingError(f"{path}: holds no samples", hint="record again", exit_code=2)
         first = self.recording.stream
-        if not first.config.fc_hz or not np.isfinite(self.recording.fs_hz):
+        if not first.fc_hz > 0 or not np.isfinite(self.recording.fs_hz):
             raise RecordingError(
                 f"{path}: does not say its carrier frequency or sample rate",
                 hint="add core:frequency to its captures and core:sample_rate to global",
@@ -63,6 +63,8 @@ class ReplayDevice:
         self._channels = first.config.channels or tuple(range(self.recording.n_channels))
         self._picked: tuple[int, ...] = self._channels
         self._block_samples = first.config.block_samples or 65536
+        self._fc_hz: float | None = None
+        self._gain_db: tuple[float, ...] | float | None = None
         self._plan: list[Segment] = list(self.recording.segments)
         self._stopped = threading.Event()
         self._running = False
@@ -119,16 +121,18 @@ class ReplayDevice:
         picked = self._picked if want.channels is None else tuple(want.channels)
         if not picked or len(set(picked)) != len(picked) or not set(picked) <= set(self._channels):
             raise self._unsupported("channels", picked, self._channels)
-        plan = list(segments)
-        if want.fc_hz is not None:
-            plan = [s for s in plan if abs((s.stream.config.fc_hz or 0.0) - want.fc_hz) <= 0.5]
+        fc_hz = self._fc_hz if want.fc_hz is None else want.fc_hz  # None: leave as it is
+        gain_db = self._gain_db if want.gain_db is None else want.gain_db
+        if want.gain_db is None and picked != self._picked:
+            gain_db = None  # the gains asked for belonged to other channels
+        plan = [s for s in segments if fc_hz is None or abs(s.stream.fc_hz - fc_hz) <= 0.5]
+        if not plan:
+            raise self._unsupported("fc_hz", fc_hz, [s.stream.fc_hz for s in segments])
+        if gain_db is not None:
+            plan = [s for s in plan if _fits(gain_db, _gains(s.stream.config), picked, self._channels)]
             if not plan:
-                raise self._unsupported("fc_hz", want.fc_hz, [s.stream.config.fc_hz for s in segments])
-        if want.gain_db is not None:
-            plan = [s for s in plan if _fits(want.gain_db, _gains(s.stream.config), picked, self._channels)]
-            if not plan:
-                raise self._unsupported("gain_db", want.gain_db, [_gains(s.stream.config) for s in segments])
-        self._picked = picked
+                raise self._unsupported("gain_db", gain_db, [_gains(s.stream.config) for s in segments])
+        self._picked, self._fc_hz, self._gain_db = picked, fc_hz, gain_db
         self._block_samples = want.block_samples or self._block_samples
         if [s.start for s in plan] != [s.start for s in self._plan]:
             self._replan(plan)

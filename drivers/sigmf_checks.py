@@ -124,7 +124,7 @@ def file_name(name: object, where: str | Path) -> str:
 
 @functools.cache
 def _validator() -> Any:
-    import jsonschema  # noqa: PLC0415 - slow to import
+    import jsonschema
 
     path = resources.files("hil").joinpath("schema", "hil-recording.schema.json")
     schema = json.loads(path.read_text(encoding="utf-8"))

@@ -130,6 +130,8 @@ class Recording:
 
     def segment_at(self, index: int) -> Segment:
         """The segment that holds sample `index` of the file."""
+        if not self.segments:
+            raise bad(self.path, "holds no samples", "record again")
         starts = [s.start for s in self.segments]
         return self.segments[max(int(np.searchsorted(starts, index, side="right")) - 1, 0)]
 
@@ -153,13 +155,13 @@ class Recording:
             if not self._opened:
                 self._open()
             if self.kind == "interleaved":
-                self._read_exactly(0, first, memoryview(out).cast("B"))
+                self._read_exactly(0, first, out.data.cast("B"))
                 return
             item = np.dtype(np.uint32) if self.wire is WireFormat.CI16 else np.dtype(np.uint64)
             pairs = out.reshape(n, 2 * self.n_channels).view(item)
             channel = np.empty(n, item)
             for m in range(self.n_channels):
-                self._read_exactly(m, first, memoryview(channel).cast("B"))
+                self._read_exactly(m, first, channel.data.cast("B"))
                 pairs[:, m] = channel
 
     def _open(self) -> None:
@@ -187,9 +189,18 @@ class Recording:
         digest = hashlib.sha256()
         for file in self.data_files:
             with file.open("rb") as stream:
-                while chunk := stream.read(1 << 20):
-                    digest.update(chunk)
+                hashlib.file_digest(stream, lambda: digest)
         return digest.hexdigest()
+
+    def verify(self) -> bool | None:
+        """True if every data file has the SHA-512 noted at closing; None if none was noted."""
+        if not all(self.sha512):
+            return None
+        for file, noted in zip(self.data_files, self.sha512, strict=True):
+            with file.open("rb") as stream:
+                if hashlib.file_digest(stream, "sha512").hexdigest() != noted.lower():
+                    return False
+        return True
 
     def close(self) -> None:
         """Close the data files. Idempotent."""
@@ -288,9 +299,8 @@ def _describe(recording: Recording, captures: list[Any], collection: Mapping[str
     identity = hashlib.sha256(repr(sorted((k, str(v)) for k, v in keys.items())).encode()).hexdigest()[:32]
     segments = []
     counter, previous = 0, None
-    for k, (segment, end) in enumerate(
-        zip(raw, [*(s.start for s in raw[1:]), recording.n_samples], strict=True)
-    ):
+    for k, segment in enumerate(raw):
+        end = raw[k + 1].start if k + 1 < len(raw) else recording.n_samples
         if previous is not None and segment.fc_hz != previous.fc_hz:
             counter += 1  # a foreign file: a retune starts a new epoch, see stream_of
         geometry = geometry_of(segment.keys, keys, collection, recording.n_channels, where)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from hil.core.errors import ConfigError
 from hil.core.units import parse_quantity
@@ -38,7 +38,7 @@ class LearnSettings:
     angle_sigma_limit_deg: float = 0.5
 
     @property
-    def gauge_kind(self) -> str:
+    def gauge_kind(self) -> Literal["anchor", "support", "prior"]:
         """Anchors rule over the support; without either only the prior is left."""
         return "anchor" if self.anchors_deg else "support" if self.support_deg else "prior"
 

@@ -48,6 +48,15 @@ class CovarianceBatch:
             self.covariance[keep], self.first_sample[keep], self.n_snapshots, self.fs_hz, self.epoch_counter
         )
 
+    def thinned(self, most: int) -> CovarianceBatch:
+        """At most `most` of the blocks, evenly spread; all of them if there are not more."""
+        if len(self) <= most:
+            return self
+        index = np.unique(np.linspace(0, len(self) - 1, most).astype(np.intp))
+        return CovarianceBatch(
+            self.covariance[index], self.first_sample[index], self.n_snapshots, self.fs_hz, self.epoch_counter
+        )
+
 
 class CovarianceTap:
     """Picks blocks of `n_snapshots` at absolute multiples of a stride, so that gaps and frame borders do no harm."""

@@ -14,9 +14,6 @@ from hil.core.geometry import ArrayGeometry
 from hil.dsp.doa import DoaFinder, assign_errors_deg
 from hil.observe import CovarianceBatch
 
-#: Grid of the search; peaks are refined off it.
-_LINE_GRID_DEG = np.linspace(-90.0, 90.0, 721)
-
 
 @dataclass(frozen=True, slots=True)
 class Score:
@@ -79,8 +76,8 @@ def held_out(n_samples: int, first_sample: int = 0) -> int:
 
 def field_of_view_deg(
     geometry: ArrayGeometry, support_deg: tuple[float, float] | None
-) -> NDArray[np.float64]:
+) -> tuple[float, float]:
     """Angles over which manifolds are compared: the support, or +-60 degrees of a line, or all round."""
     if support_deg is not None:
-        return np.linspace(support_deg[0], support_deg[1], 241)
-    return np.linspace(-60, 60, 241) if geometry.kind == "line" else np.linspace(-180, 179, 360)
+        return support_deg
+    return (-60.0, 60.0) if geometry.kind == "line" else (-180.0, 180.0)

@@ -30,8 +30,10 @@ from hil.pipeline.ring import BlockRing
 from hil.pipeline.stage import Stage
 from hil.recorder import Recorder, RecordingSummary
 
-#: What the rings hold, seconds of stream.
+#: What the rings hold, seconds of stream. A disk may pause for longer than a display needs.
 RING_S = 0.5
+RECORDER_RING_S = 2.0
+_RECORDER_RING_BYTES = 160e6
 _READ_TIMEOUT_S = 2.0
 _SILENCE_LIMIT_S = 10.0
 _COMMAND_TIMEOUT_S = 15.0
@@ -138,7 +140,7 @@ class Session:
         stream = self.stream
         self._samples = self._lost = self._gaps = 0
         self._lost_exact = True
-        self._epochs = {stream.epoch.id}
+        self._epochs = set()
         self._overloads = np.zeros(stream.n_channels, np.int64)
         self._finished.clear()
         self._recorder = recorder
@@ -187,7 +189,7 @@ class Session:
         recording = self._recorder.close() if self._recorder is not None else None
         self._recorder = None
         return SessionSummary(
-            self._samples, self._lost, self._lost_exact, self._gaps, len(self._epochs),
+            self._samples, self._lost, self._lost_exact, self._gaps, max(len(self._epochs), 1),
             tuple(int(v) for v in self._overloads), edges, recording,
         )  # fmt: skip
 
@@ -214,7 +216,12 @@ class Session:
 
     def _ring(self, name: str, block_samples: int, policy: Policy) -> BlockRing:
         stream = self.stream
-        n_slots = max(4, int(np.ceil(RING_S * stream.fs_hz / block_samples)))
+        block_bytes = block_samples * stream.n_channels * 2 * stream.device.wire.dtype.itemsize
+        seconds = RING_S
+        if policy is Policy.FAIL:
+            longest_s = _RECORDER_RING_BYTES / block_bytes * block_samples / stream.fs_hz
+            seconds = max(RING_S, min(RECORDER_RING_S, longest_s))
+        n_slots = max(4, int(np.ceil(seconds * stream.fs_hz / block_samples)))
         return BlockRing(
             name, n_slots=n_slots, block_samples=block_samples, n_channels=stream.n_channels,
             wire=stream.device.wire, policy=policy,

@@ -128,7 +128,7 @@ def _complex_normal(rng: np.random.Generator, n: int) -> NDArray[np.complex128]:
 
 
 def _turns(rng: np.random.Generator, n: int) -> NDArray[np.complex128]:
-    return np.exp(2j * np.pi * rng.random(n))
+    return np.asarray(np.exp(2j * np.pi * rng.random(n)), dtype=np.complex128)
 
 
 def _level(db: float) -> float:
@@ -153,6 +153,7 @@ def _coupling(scene: Scene, positions_m: NDArray[np.float64]) -> NDArray[np.comp
             raise SceneError("array.positions_m: two elements in one place cannot couple")
         excess = (distance_m - step_m) / scene.wavelength_m
         out = level ** (distance_m / step_m) * np.exp(2j * np.pi * (rng.random() - excess))
+    out = np.asarray(out, dtype=np.complex128)
     np.fill_diagonal(out, 1.0)
     if np.linalg.cond(out) > 1e6:
         raise SceneError("impairments.coupling_db: the coupling matrix is singular", hint="use a lower level")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 import math
 import threading
 from collections.abc import Callable
@@ -18,7 +19,7 @@ class BoardState:
     """One board from scene sample `begins` (at `fs_hz`) on.
 
     fc_hz : LO of every chip. gain_db : of every channel. locks : how often each chip has relocked.
-    phase_rad : LO phase of every chip. channel_phase_rad : the same for every channel. epoch : counts relocks.
+    phase_rad : LO phase of every chip. channel_turn : exp(j phase) of every channel. epoch : counts relocks.
     """
 
     board: int
@@ -28,7 +29,7 @@ class BoardState:
     gain_db: tuple[float, ...]
     locks: tuple[int, ...]
     phase_rad: tuple[float, ...]
-    channel_phase_rad: tuple[float, ...]
+    channel_turn: tuple[complex, ...]
     epoch: int
     relocks: bool
     retuned: bool = False
@@ -84,8 +85,10 @@ class EventLog:
             )
         else:
             phase = (0.0,) * len(state.locks)
-        channels = tuple(phase[self._board.chip_of(ch)] for ch in range(self._board.n_channels))
-        return replace(state, phase_rad=phase, channel_phase_rad=channels)
+        channels = tuple(
+            cmath.exp(1j * phase[self._board.chip_of(ch)]) for ch in range(self._board.n_channels)
+        )
+        return replace(state, phase_rad=phase, channel_turn=channels)
 
     def check(self, board: int) -> None:
         """Raise ShapeError if there is no such board."""

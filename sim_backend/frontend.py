@@ -57,7 +57,13 @@ def convert(samples: NDArray[np.float32], bits: int, out: NDArray[np.int16]) -> 
 
 
 def garbage(
-    seed: int, board: int, states: tuple[BoardState, ...], n: int, bits: int, first: int, out: NDArray[np.int16]
+    seed: int,
+    board: int,
+    states: tuple[BoardState, ...],
+    n: int,
+    bits: int,
+    first: int,
+    out: NDArray[np.int16],
 ) -> None:
     """Overwrite the n samples after every retune with full-scale noise; `out` begins at sample `first`."""
     top = 1 << (bits - 1)

@@ -126,7 +126,8 @@ def _track_deg(track: Track, start_deg: float, t_s: float) -> float:
     return track.min_deg + (way if way <= span else 2 * span - way)
 
 
-def unit_vector(azimuth_deg: float, elevation_deg: float = 0.0) -> NDArray[np.float64]:
-    """Unit vector (3,) from the array to the source: (sin az cos el, cos az cos el, sin el)."""
-    az, el = math.radians(azimuth_deg), math.radians(elevation_deg)
-    return np.array([math.sin(az) * math.cos(el), math.cos(az) * math.cos(el), math.sin(el)])
+def unit_vectors(azimuth_deg: NDArray[np.float64], elevation_deg: float = 0.0) -> NDArray[np.float64]:
+    """Unit vectors (J, 3) from the array to the source: (sin az cos el, cos az cos el, sin el)."""
+    az, el = np.deg2rad(azimuth_deg), math.radians(elevation_deg)
+    up = np.full(len(az), math.sin(el))
+    return np.column_stack((np.sin(az) * math.cos(el), np.cos(az) * math.cos(el), up))

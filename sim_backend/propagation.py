@@ -16,15 +16,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from hil.core.errors import SceneError
 from hil.core.units import SPEED_OF_LIGHT_M_S
 from sim_backend.drawn import Drawn, stream
-from sim_backend.motion import unit_vector
+from sim_backend.motion import unit_vectors
 from sim_backend.scene import Emitter, Multipath, Scene
-from sim_backend.signals import spectrum, table_lengths
+from sim_backend.signals import half_width_hz, spectrum, table_lengths
 
 #: Samples that are made at a time; tables carry so many more samples than their period.
 CHUNK = 4096
@@ -93,9 +92,7 @@ def delay_span_s(drawn: Drawn) -> tuple[float, float]:
     return -reach_s - float(np.max(drawn.delay_s)), reach_s - float(np.min(drawn.delay_s))
 
 
-def make_table(
-    scene: Scene, ray: Ray, fs_hz: float, offset_hz: float, span_s: tuple[float, float]
-) -> Table:
+def make_table(scene: Scene, ray: Ray, fs_hz: float, offset_hz: float, span_s: tuple[float, float]) -> Table:
     """Table of one ray at this rate and offset. What lies outside +-fs/2 is filtered out.
 
     Raises
@@ -105,6 +102,8 @@ def make_table(
     if ray.emitter.waveform == "cw":
         inside = abs(offset_hz) <= fs_hz / 2
         return Table(np.full((CHUNK, 1), complex(inside), np.complex64), 1, np.zeros(1), constant=True)
+    if ray.emitter.rf_hz is not None and abs(offset_hz) + half_width_hz(ray.emitter, fs_hz) <= fs_hz / 2:
+        offset_hz = 0.0  # wholly in band: the same table wherever the LO is
     make = _make_table.__wrapped__ if ray.emitter.file else _make_table  # a file's content may change
     return make(scene, ray, fs_hz, offset_hz, span_s)
 
@@ -121,7 +120,7 @@ def _make_table(scene: Scene, ray: Ray, fs_hz: float, offset_hz: float, span_s: 
     spectrum_of = _spectrum.__wrapped__ if ray.emitter.file else _spectrum
     envelope = spectrum_of(scene, ray.index, fs_hz)
     length = len(envelope)
-    f_hz = scipy.fft.fftfreq(length, 1 / fs_hz)
+    f_hz = np.asarray(np.fft.fftfreq(length, 1 / fs_hz), dtype=np.float64)
     envelope = np.where(np.abs(f_hz + offset_hz) <= fs_hz / 2, envelope, np.complex64(0))
     nodes_s = _nodes(envelope, f_hz, span_s)
     if (length + CHUNK) * len(nodes_s) * 8 * len(rays(scene)) > _TABLE_BYTES:
@@ -136,7 +135,7 @@ def _make_table(scene: Scene, ray: Ray, fs_hz: float, offset_hz: float, span_s: 
     if baked_hz:
         turn = np.exp(2j * np.pi * ((round(length * baked_hz / fs_hz) * np.arange(length)) % length) / length)
     for p, node_s in enumerate(nodes_s):
-        column = scipy.fft.ifft(envelope * np.exp(2j * np.pi * f_hz * (node_s - later_s)).astype(np.complex64))
+        column = np.fft.ifft(envelope * np.exp(2j * np.pi * f_hz * (node_s - later_s)).astype(np.complex64))
         samples[:length, p] = column if turn is None else column * turn
     extra = np.arange(CHUNK) % length
     samples[length:] = samples[extra]
@@ -172,30 +171,32 @@ def coefficients(
     table: Table,
     drawn: Drawn,
     fc_hz: NDArray[np.float64],
-    azimuth_deg: float,
+    azimuth_deg: NDArray[np.float64],
 ) -> NDArray[np.complex128]:
-    """Complex weights (P, M) of the table's copies in every channel, before gain settings and LO phase.
+    """Complex weights (J, P, M) of the table's copies in every channel for J azimuths, before gain settings
+    and LO phase: drawn gains, coupling, delays and angle-dependent phase included.
 
-    fc_hz : (M,) LO of each channel. Includes the drawn gains, coupling, delays and angle-dependent phase.
+    fc_hz : (M,) LO of each channel. azimuth_deg : (J,); a multipath has a direction of its own instead.
     """
     path = ray.path
-    azimuth_deg = path.angle_deg if path else azimuth_deg
-    elevation_deg = path.elevation_deg if path else ray.emitter.elevation_deg
-    u = unit_vector(azimuth_deg, elevation_deg)
-    tau_s = (drawn.positions_m + drawn.position_error_m) @ u / SPEED_OF_LIGHT_M_S  # (M,) of the antennas
-    rf_hz = fc_hz + ray.emitter.offset_hz if ray.emitter.rf_hz is None else np.full_like(fc_hz, ray.emitter.rf_hz)
+    if path:
+        azimuth_deg = np.array([path.angle_deg])
+    u = unit_vectors(azimuth_deg, path.elevation_deg if path else ray.emitter.elevation_deg)
+    tau_s = u @ (drawn.positions_m + drawn.position_error_m).T / SPEED_OF_LIGHT_M_S  # (J, antenna)
+    offset_hz, rf = ray.emitter.offset_hz, ray.emitter.rf_hz
+    rf_hz = fc_hz + offset_hz if rf is None else np.full_like(fc_hz, rf)
     later_s = path.delay_s if path else 0.0
-    turn = np.exp(1j * math.radians(path.phase_deg)) if path else 1.0
+    turn = np.full(tau_s.shape, np.exp(1j * math.radians(path.phase_deg)) if path else 1.0 + 0j)
     if len(drawn.angle_table_deg):
         wrapped = (azimuth_deg + 180) % 360 - 180
         psi = [np.interp(wrapped, drawn.angle_table_deg, row) for row in drawn.angle_phase_rad]
-        turn = turn * np.exp(1j * np.array(psi))
-    skew = np.exp(-2j * np.pi * (rf_hz - fc_hz) * drawn.delay_s)
-    after = ray.amplitude * drawn.gain * skew
+        turn *= np.exp(1j * np.array(psi).T)
+    after = ray.amplitude * drawn.gain * np.exp(-2j * np.pi * (rf_hz - fc_hz) * drawn.delay_s)
     if not drawn.coupled:
         carrier = np.exp(2j * np.pi * rf_hz * (tau_s - later_s)) * turn
-        return table.weights(tau_s - drawn.delay_s) * (carrier * after)
-    # (channel, antenna): the carrier differs between channels whose LOs differ
-    carrier = np.exp(2j * np.pi * rf_hz[:, None] * (tau_s - later_s)) * turn
-    weights = table.weights(tau_s - drawn.delay_s[:, None])  # (P, channel, antenna)
-    return np.sum(weights * (drawn.coupling * carrier), axis=2) * after
+        weights = table.weights(tau_s - drawn.delay_s)
+        return np.moveaxis(weights * (carrier * after), 0, 1)
+    # (J, channel, antenna): the carrier differs between channels whose LOs differ
+    carrier = np.exp(2j * np.pi * rf_hz[:, None] * (tau_s - later_s)[:, None, :]) * turn[:, None, :]
+    weights = table.weights(tau_s[:, None, :] - drawn.delay_s[:, None])  # (P, J, channel, antenna)
+    return np.moveaxis(np.sum(weights * (drawn.coupling * carrier), axis=3) * after, 0, 1)

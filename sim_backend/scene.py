@@ -158,7 +158,10 @@ class ChamberSpec:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A checked scene. Build it with `load_scene` or `parse_scene`; `folder` resolves relative files."""
+    """A checked scene. Build it with `load_scene` or `parse_scene`; `folder` resolves relative files.
+
+    duration_s : how long programs that run through a scene let it run; its signals go on after it.
+    """
 
     seed: int = 7
     duration_s: float = 60.0
@@ -300,7 +303,11 @@ def _to_toml(scene: Scene) -> str:
         lines += _table("[[target]]", target)
     lines += _table("[learn]", scene.learn)
     if scene.learn.sources is None:
-        lines += ["sources = \"auto\""] if lines[-1].startswith("support_deg") else ["", "[learn]", 'sources = "auto"']
+        lines += (
+            ['sources = "auto"']
+            if lines[-1].startswith("support_deg")
+            else ["", "[learn]", 'sources = "auto"']
+        )
     lines += _table("[ofdm]", scene.ofdm)
     lines += _table("[faults]", scene.faults) if scene.faults.any else []
     lines += _table("[chamber]", scene.chamber) if scene.chamber.positioner else []

@@ -107,7 +107,7 @@ class _Table:
 
     def done(self) -> None:
         for key in self._left:
-            near = difflib.get_close_matches(key, self._known, 1, 0.5)
+            near = difflib.get_close_matches(key, self._known, 1)
             known = f"known: {', '.join(sorted(set(self._known)))}"
             hint = f"did you mean {near[0]!r}?" if near else known
             raise self.error(key[:60], "unknown key", hint)
@@ -200,7 +200,7 @@ def _array(t: _Table) -> s.ArraySpec:
 def _impairments(t: _Table, board: Board) -> s.ImpairmentSpec:
     phase = t.raw("phase_std_deg", "uniform")
     if isinstance(phase, str) and phase != "uniform":
-        raise t.error("phase_std_deg", f"{_shown(phase)} is neither a number nor \"uniform\"")
+        raise t.error("phase_std_deg", f'{_shown(phase)} is neither a number nor "uniform"')
     spec = s.ImpairmentSpec(
         t.number("gain_std", 0.3, 0.0, 10.0),
         None if phase == "uniform" else t.checked("phase_std_deg", phase, 0.0, 360.0),
@@ -245,10 +245,12 @@ def _emitter(t: _Table, receiver: s.ReceiverSpec) -> s.Emitter:
         p = _Table(entry, t._where, f"{t._prefix}paths[{k}]")
         paths.append(
             s.Multipath(
-                p.number("angle_deg", 30.0, -180, 180), p.number("delay_s", 0.0, 0.0, 1e-2),
-                p.number("power_db", -6.0, -200, 60), p.number("elevation_deg", 0.0, -90, 90),
+                p.number("angle_deg", 30.0, -180, 180),
+                p.number("delay_s", 0.0, 0.0, 1e-2),
+                p.number("power_db", -6.0, -200, 60),
+                p.number("elevation_deg", 0.0, -90, 90),
                 p.number("phase_deg", 0.0, -360, 360),
-            )  # fmt: skip
+            )
         )
         p.done()
     rate_hz = t.raw("symbol_rate_hz")
@@ -283,7 +285,9 @@ def _target(t: _Table) -> s.Target:
 
 def _ofdm(t: _Table) -> s.OfdmSpec:
     n = t.integer("n_subcarriers", 64, 1, 4096)
-    spec = s.OfdmSpec(n, t.number("spacing_hz", 15e3, 1e3, 1e7), t.integer("cp_samples", 16, 0, 4 * max(n, 64)))
+    spec = s.OfdmSpec(
+        n, t.number("spacing_hz", 15e3, 1e3, 1e7), t.integer("cp_samples", 16, 0, 4 * max(n, 64))
+    )
     t.done()
     return spec
 
@@ -298,12 +302,13 @@ def _learn(t: _Table, n_elements: int, n_emitters: int) -> s.LearnSpec:
         if not low < high:
             raise t.error("support_deg", "the first angle must be less than the second")
         support = (low, high)
+    asked = t.has("sources")
     sources = t.raw("sources", max(1, n_emitters))
     if sources == "auto":
         sources = None
     elif isinstance(sources, bool) or not isinstance(sources, int) or not 1 <= sources <= 256:
-        raise t.error("sources", f"{_shown(sources)} is neither \"auto\" nor a positive integer")
-    elif sources >= n_elements > 1 and t.has("sources"):
+        raise t.error("sources", f'{_shown(sources)} is neither "auto" nor a positive integer')
+    elif asked and sources >= n_elements > 1:
         raise t.error("sources", f"{sources} sources need more than {n_elements} elements")
     t.done()
     return s.LearnSpec(support, sources)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +22,16 @@ from sim_backend.source import SampleSource
 
 DEFAULT_HOST = "127.0.0.2"
 _TICK_S = 0.02
+_log = logging.getLogger(__name__)
 
 
 def parse_address(text: str) -> tuple[str, int]:
     """HOST[:PORT] -> (host, port), default port 30431. Raises ConfigError."""
     host, colon, port = text.partition(":")
     if not host or (colon and not (port.isascii() and port.isdigit() and 0 <= int(port) <= 65535)):
-        raise ConfigError(f"{text!r} is not HOST[:PORT]", where="--iio", hint="for example 127.0.0.2 or 127.0.0.2:45001")
+        raise ConfigError(
+            f"{text!r} is not HOST[:PORT]", where="--iio", hint="for example 127.0.0.2 or 127.0.0.2:45001"
+        )
     return host, int(port) if colon else DEFAULT_PORT
 
 
@@ -77,16 +82,15 @@ class IioServers:
         if not allow_remote:
             for address, _ in addresses:
                 check_loopback(address)
-        try:
+        with ExitStack() as cleanup:
+            cleanup.callback(self.stop)
             for index, address in enumerate(addresses):
                 board_faults = BoardFaults(source, index, faults or Faults(), seed)
                 board = Board(source, index, sync, free_running=free_running, seed=seed, losses=board_faults)
                 self.servers.append(BoardServer(board, address, shorten=board_faults.shorten))
                 self.boards.append(board)
                 self._faults.append(board_faults)
-        except BaseException:
-            self.stop()
-            raise
+            cleanup.pop_all()  # all addresses could be taken: keep them
 
     @property
     def uris(self) -> list[str]:
@@ -117,10 +121,13 @@ class IioServers:
     def _tick(self) -> None:
         while not self._stop.wait(_TICK_S):
             for board, server, faults in zip(self.boards, self.servers, self._faults, strict=True):
-                board.advance()
-                if faults.disconnect_due():
-                    board.note("disconnect")
-                    server.disconnect_all()
+                try:
+                    board.advance()
+                    if faults.disconnect_due():
+                        board.note("disconnect")
+                        server.disconnect_all()
+                except Exception:  # noqa: BLE001 - the top of a thread: one board must not stop the others
+                    _log.exception("board %s", server.uri)
 
 
 def serve(

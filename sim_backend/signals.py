@@ -10,7 +10,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from hil.core.errors import SceneError
@@ -88,8 +87,17 @@ def spectrum(
     # Parseval: mean power over the period is sum |S|^2 / L^2
     rms = float(np.sqrt(np.sum(np.abs(out) ** 2, dtype=np.float64))) / len(out)
     if rms <= 0:
-        raise SceneError(f"waveform {emitter.waveform!r}: nothing of it lies within the band of {fs_hz:g} S/s")
+        raise SceneError(
+            f"waveform {emitter.waveform!r}: nothing of it lies within the band of {fs_hz:g} S/s"
+        )
     return (out / np.float32(rms)).astype(np.complex64)
+
+
+def half_width_hz(emitter: Emitter, fs_hz: float) -> float:
+    """No part of the envelope lies further than this from its carrier."""
+    if emitter.waveform == "qpsk":
+        return (1 + _ROLL_OFF) / 2 * min(emitter.symbol_rate_hz or SYMBOL_RATE_HZ, fs_hz)
+    return _noise_width_hz(emitter, fs_hz) / 2 if emitter.waveform == "noise" else fs_hz / 2
 
 
 def _noise_width_hz(emitter: Emitter, fs_hz: float) -> float:
@@ -104,8 +112,8 @@ def _qpsk(length: int, rate_hz: float, fs_hz: float, rng: np.random.Generator) -
     """Root-raised-cosine QPSK: bin k of the symbol train is bin k mod n_symbols of the symbols' DFT."""
     n_symbols = max(1, round(length * rate_hz / fs_hz))
     symbols = np.exp(0.5j * np.pi * (rng.integers(4, size=n_symbols) + 0.5))
-    train = scipy.fft.fft(symbols.astype(np.complex64))
-    k = scipy.fft.fftfreq(length, 1 / length).astype(np.int64)
+    train = np.fft.fft(symbols.astype(np.complex64))
+    k = np.fft.fftfreq(length, 1 / length).astype(np.int64)
     x = np.abs(k) / n_symbols  # |f| T
     cosine = 0.5 * (1 + np.cos(np.pi / _ROLL_OFF * (x - (1 - _ROLL_OFF) / 2)))
     shape = np.where(x <= (1 - _ROLL_OFF) / 2, 1.0, np.where(x <= (1 + _ROLL_OFF) / 2, cosine, 0.0))
@@ -113,7 +121,7 @@ def _qpsk(length: int, rate_hz: float, fs_hz: float, rng: np.random.Generator) -
 
 
 def _noise(length: int, width_hz: float, fs_hz: float, rng: np.random.Generator) -> NDArray[np.complex64]:
-    f_hz = scipy.fft.fftfreq(length, 1 / fs_hz)
+    f_hz = np.fft.fftfreq(length, 1 / fs_hz)
     out = rng.standard_normal(length, np.float32) + 1j * rng.standard_normal(length, np.float32)
     out[np.abs(f_hz) > width_hz / 2] = 0
     return out.astype(np.complex64)
@@ -127,20 +135,31 @@ def _ofdm(spec: OfdmSpec, fs_hz: float, rng: np.random.Generator, *, sounding: b
     n_fft = round(ratio) if whole else max(64, 1 << int(np.ceil(np.log2(1.25 * spec.n_subcarriers))))
     n_symbol = n_fft + spec.cp_samples
     n_symbols = int(_SHORTEST * (n_fft * spec.spacing_hz / fs_hz) / n_symbol) + 1
-    n_symbols = scipy.fft.next_fast_len(n_symbols)
+    while _largest_factor(n_symbols) > 7:  # keeps the transforms fast
+        n_symbols += 1
     bins = (np.arange(spec.n_subcarriers) - spec.n_subcarriers // 2) % n_fft
     grid = np.zeros((1 if sounding else n_symbols, n_fft), np.complex64)
     if sounding:
         grid[0, bins[::2]] = _zadoff_chu(len(bins[::2]))
     else:
         grid[:, bins] = np.exp(0.5j * np.pi * (rng.integers(4, size=(n_symbols, len(bins))) + 0.5))
-    symbols = scipy.fft.ifft(grid, axis=1)
+    symbols = np.fft.ifft(grid, axis=1).astype(np.complex64)
     framed = np.concatenate((symbols[:, n_fft - spec.cp_samples % n_fft :], symbols), axis=1)
     if spec.cp_samples >= n_fft:
         framed = np.concatenate([symbols] * (spec.cp_samples // n_fft) + [framed], axis=1)
     framed = framed[:, -n_symbol:]
     native = np.tile(framed, (n_symbols, 1)).ravel() if sounding else framed.ravel()
     return _resampled(native, 1.0 if whole else fs_hz / (n_fft * spec.spacing_hz))
+
+
+def _largest_factor(n: int) -> int:
+    factor = 2
+    while factor * factor <= n:
+        if n % factor:
+            factor += 1
+        else:
+            n //= factor
+    return n
 
 
 def _zadoff_chu(n: int) -> NDArray[np.complex64]:
@@ -154,7 +173,7 @@ def _resampled(samples: NDArray[np.complex64], ratio: float) -> NDArray[np.compl
     """Spectrum of one cyclic period at `ratio` times the rate (length rounded to a whole sample)."""
     n = len(samples)
     length = n if ratio == 1.0 else max(1, round(n * ratio))
-    full = scipy.fft.fft(samples.astype(np.complex64))
+    full = np.fft.fft(samples.astype(np.complex64)).astype(np.complex64)
     if length == n:
         return full
     out = np.zeros(length, np.complex64)
@@ -184,7 +203,9 @@ def _recording(name: str, folder: str, fs_hz: float) -> NDArray[np.complex64]:
         data = np.fromfile(meta_path.with_suffix(".sigmf-data"), dtype, _LONGEST_FILE * 2 * n_channels)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as err:
         what = f"{type(err).__name__}: {err}"
-        raise SceneError(f"{meta_path}: cannot read recording: {what}", hint="name a complex SigMF recording") from err
+        raise SceneError(
+            f"{meta_path}: cannot read recording: {what}", hint="name a complex SigMF recording"
+        ) from err
     n = len(data) // (2 * n_channels)
     if n < 16:
         raise SceneError(f"{meta_path}: {n} samples are too few for an emitter")

@@ -22,7 +22,7 @@ class SampleSource(Protocol):
         ...
 
     def board_name(self, board: int) -> str:
-        """"pluto", "fmcomms5", "adrv9009" or "adrv9009-zu11eg"."""
+        """ "pluto", "fmcomms5", "adrv9009" or "adrv9009-zu11eg"."""
         ...
 
     def n_channels(self, board: int) -> int:

@@ -47,9 +47,13 @@ class TruthWriter:
         """Append one line and flush it. Ignored after `close`."""
         line = json.dumps({"event": event, **details}, default=str)
         with self._lock:
-            if not self._file.closed:
+            if self._file.closed:
+                return
+            try:
                 self._file.write(line + "\n")
                 self._file.flush()
+            except OSError as err:
+                raise SceneError(f"{self.path}: cannot write the truth file: {err}") from err
 
     def close(self) -> None:
         """Close the file. Idempotent."""
@@ -81,7 +85,7 @@ class Truth:
     def __init__(self, lines: list[dict[str, Any]], where: str) -> None:
         first = lines[0]
         if first.get("event") != "drawn":
-            raise SceneError(f"{where}: the first line is not of event \"drawn\"", hint="not a truth file")
+            raise SceneError(f'{where}: the first line is not of event "drawn"', hint="not a truth file")
         self.drawn = first
         self.where = where
         self.events = [line for line in lines[1:] if line.get("event") != "angles"]

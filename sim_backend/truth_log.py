@@ -95,7 +95,9 @@ class TruthLog:
             "group_phase_rad": list(state.phase_rad),
             "fs_hz": rate,
         }
-        self._writer.write(event, **{**details, **line, **({"fs_hz": state.fs_hz} if event == "rate_write" else {})})
+        self._writer.write(
+            event, **{**details, **line, **({"fs_hz": state.fs_hz} if event == "rate_write" else {})}
+        )
 
     def close(self) -> None:
         """Close the file. Idempotent."""

@@ -79,15 +79,16 @@ def _accumulate(
 ) -> None:
     n_coarse = power.shape[1]
     chunks = np.lib.stride_tricks.sliding_window_view(np.ascontiguousarray(y), 2 * SEGMENT)[::SEGMENT]
-    y_spectra = fft.fft(chunks[: n_segments + n_coarse - 1], axis=1)
+    y_spectra = np.asarray(fft.fft(chunks[: n_segments + n_coarse - 1], axis=1))
     for i in range(n_segments):
         low = (i + reach) * SEGMENT
         segment = x[low : low + SEGMENT]
         energy = float(np.vdot(segment, segment).real)
         if energy == 0.0:
             continue
-        x_spectrum = np.conj(fft.fft(segment / np.sqrt(energy), 2 * SEGMENT))
-        correlation = fft.ifft(y_spectra[i : i + n_coarse] * x_spectrum, axis=1, overwrite_x=True)
+        x_spectrum = np.conj(np.asarray(fft.fft(segment / np.float32(np.sqrt(energy)), 2 * SEGMENT)))
+        product = y_spectra[i : i + n_coarse] * x_spectrum
+        correlation = np.asarray(fft.ifft(product, axis=1, overwrite_x=True))
         part = correlation[:, :SEGMENT]
         power[i % 2] += part.real**2 + part.imag**2
 

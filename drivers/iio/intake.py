@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drivers.iio.alignment import SEGMENT, alignment_error, find_offset, samples_needed, slip
+from drivers.iio.alignment import SEGMENT, OffsetEstimate, alignment_error, find_offset, samples_needed, slip
 from drivers.iio.board import Board
 from drivers.iio.stream import BoardStream, WireBlock
 from hil.core.device import RxConfig, WireBuffer
-from hil.core.errors import DeviceTimeout, HilError, StreamStopped
+from hil.core.errors import ConnectionLost, DeviceTimeout, HilError, StreamStopped
 from hil.core.frame import FrameFlag
 
 #: (largest offset in s, segments of 8192 samples): first where starts lie in practice, then as far as promised.
@@ -102,6 +102,8 @@ class Intake:
         self._common_start = len(used) > 1 and all(boards[b].has_common_start for b in used)
         self._sources: list[_Source] = []
         self._next_check = 0.0
+        self._heard: list[WireBuffer] = []
+        self._slipped = False
         if self._common_start:
             for b in used:
                 boards[b].sync_start("arm")
@@ -132,7 +134,7 @@ class Intake:
     def close(self) -> None:
         """Close all buffers."""
         for source in self._sources:
-            source.stream.cancel()
+            source.stream.end()
         for source in self._sources:
             source.stream.close()
 
@@ -161,6 +163,7 @@ class Intake:
             source.stream.hold_everything(True)  # searching takes longer than the usual queue holds
         try:
             heard: list[list[NDArray[np.complex64]]] = [[] for _ in self._sources]
+            found: list[OffsetEstimate] = []
             for reach_s, n_segments in _SEARCHES:
                 reach = int(reach_s * fs_hz)
                 needed = samples_needed(reach, n_segments)
@@ -203,25 +206,39 @@ class Intake:
     # ---- samples --------------------------------------------------------------------------------------
 
     def take(self, out: WireBuffer, timeout_s: float, interrupted: Interrupted) -> Taken:
-        """Copy what all boards have, at most to the end of the shortest block.
+        """Fill `out`, at most one block of it; ends early where samples were lost or the time is over.
 
-        Raises DeviceTimeout, StreamStopped, ConnectionLost.
+        Raises DeviceTimeout if nothing came, StreamStopped, ConnectionLost.
         """
         deadline = time.monotonic() + timeout_s
-        heads = [
-            self._head(source, max(deadline - time.monotonic(), 0.0), interrupted) for source in self._sources
-        ]
-        fresh = [h for s, h in zip(self._sources, heads, strict=True) if s.position == 0]
-        lost = any(h.lost for h in fresh)
-        doubtful = any(h.doubtful for h in heads)
+        wanted = min(len(out), self._config.block_samples or len(out))
+        n, flags, lost = 0, FrameFlag.NONE, False
+        heads: list[WireBlock] = []
+        while n < wanted:
+            try:
+                heads = [
+                    self._head(s, max(deadline - time.monotonic(), 0.0), interrupted) for s in self._sources
+                ]
+            except (DeviceTimeout, ConnectionLost):
+                if n:
+                    break  # the next read tells
+                raise
+            lost_here = any(h.lost for s, h in zip(self._sources, heads, strict=True) if s.position == 0)
+            broken = len(heads) > 1 and (lost_here or self._slipped)
+            if (lost_here or broken) and n:
+                break
+            if broken:
+                return Taken(0, heads[0].t_mono_ns, heads[0].t_utc_ns, broken=True)
+            if lost_here or any(h.doubtful for h in heads):
+                flags |= FrameFlag.OVERFLOW
+            lost |= lost_here
+            n += self._copy(out[n:wanted], heads)
+        self._watch_alignment(out[:n])
         newest = max(heads, key=lambda h: h.t_mono_ns)
-        if len(heads) > 1 and (lost or self._slipped(heads)):
-            return Taken(0, newest.t_mono_ns, newest.t_utc_ns, broken=True)
+        return Taken(n, newest.t_mono_ns, newest.t_utc_ns, flags, lost)
+
+    def _copy(self, out: WireBuffer, heads: list[WireBlock]) -> int:
         n = min(len(out), *(s.remaining(h) for s, h in zip(self._sources, heads, strict=True)))
-        if n == 0:
-            raise DeviceTimeout(
-                f"{self._sources[0].stream.uri}: empty block", uri=self._sources[0].stream.uri
-            )
         for source, head in zip(self._sources, heads, strict=True):
             piece = head.wire[source.position : source.position + n]
             if source.all_columns:
@@ -229,21 +246,21 @@ class Intake:
             else:
                 out[:n, source.columns] = piece
             source.advance(n, head)
-        flags = FrameFlag.OVERFLOW if lost or doubtful else FrameFlag.NONE
-        return Taken(n, newest.t_mono_ns, newest.t_utc_ns, flags, lost)
+        return n
 
-    def _slipped(self, heads: list[WireBlock]) -> bool:
-        """Now and then: do the boards still show the same instant?"""
-        now = time.monotonic()
-        if now < self._next_check:
-            return False
+    def _watch_alignment(self, out: WireBuffer) -> None:
+        """Once a second: do the boards still show the same instant?"""
+        if len(self._sources) < 2 or time.monotonic() < self._next_check:
+            return
         needed = samples_needed(SEGMENT // 2, 2)
-        pieces = [h.wire[s.position :] for s, h in zip(self._sources, heads, strict=True)]
-        if min(len(p) for p in pieces) < needed:
-            return False  # short blocks: wait for a longer piece
-        self._next_check = now + _SLIP_CHECK_S
-        first, *others = (_complex(p[:needed]) for p in pieces)
-        return any(slip(first, other) for other in others)
+        self._heard.append(out.copy())
+        if sum(len(p) for p in self._heard) < needed:
+            return
+        samples = _complex(np.concatenate(self._heard)[:needed])
+        self._heard.clear()
+        self._next_check = time.monotonic() + _SLIP_CHECK_S
+        first, *others = (samples[:, s.columns] for s in self._sources)
+        self._slipped = any(slip(first, other) for other in others)
 
 
 def _complex(wire: NDArray[np.int16]) -> NDArray[np.complex64]:

@@ -8,7 +8,6 @@ import threading
 import weakref
 from typing import Any, Self
 
-
 from drivers.iio.board import Board
 from drivers.iio.intake import Alignment, Intake
 from drivers.iio.setup import apply_settings, check_request, read_settings

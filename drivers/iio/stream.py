@@ -28,6 +28,8 @@ _OVERFLOW_POLL_S = 0.25
 _KERNEL_BUFFER_S = 0.3
 _MAX_KERNEL_BLOCKS = 64
 _QUEUE_S = 0.5
+_GRACE_S = 0.1
+_BUSY_S = 2.0
 _QUEUE_MAX_BYTES = 256 * 2**20
 
 
@@ -65,10 +67,13 @@ class BoardStream:
         self._board = board
         self._channels = channels
         self._block = block_samples
+        self._fs_hz = fs_hz
         self._link_timeout_s = max(link_timeout_s, 8.0 * block_samples / fs_hz)
         self._kernel_blocks = kernel_blocks(fs_hz, block_samples)
         self._watch = (
-            RateWatch(fs_hz, self._kernel_blocks * block_samples) if not board.free_running else None
+            RateWatch(fs_hz, self._kernel_blocks * block_samples, board.reports_overflow)
+            if not board.free_running
+            else None
         )
         self._block_bytes = block_bytes = 4 * len(channels) * block_samples
         self._queue_blocks = int(
@@ -81,6 +86,7 @@ class BoardStream:
         self._closing = False
         self._doubtful_left = 0
         self._buffer: Any = None
+        self._buffer_lock = threading.Lock()
         self._last_data = time.monotonic()
         self._open()
         self._thread = threading.Thread(target=self._run, name=f"iio-rx {board.uri}", daemon=True)
@@ -96,8 +102,7 @@ class BoardStream:
         try:
             with wire_errors(self._board.uri, "open the receive buffer"):
                 self._board.sdr.ctx.set_timeout(int(1000 * self._link_timeout_s))
-                self._device.set_kernel_buffers_count(self._kernel_blocks)
-                self._buffer = import_iio().Buffer(self._device, self._block, False)
+                self._buffer = self._create_buffer()
         except DeviceError:
             self._board.drop()
             raise
@@ -105,6 +110,18 @@ class BoardStream:
             raise self._refused(err) from err
         if self._board.reports_overflow:
             self._board.clear_overflow()
+
+    def _create_buffer(self) -> Any:
+        """iio.Buffer; waits a little while the device still closes an earlier one."""
+        deadline = time.monotonic() + _BUSY_S
+        while True:
+            try:
+                self._device.set_kernel_buffers_count(self._kernel_blocks)
+                return import_iio().Buffer(self._device, self._block, False)
+            except OSError as err:
+                if err.errno != errno.EBUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
 
     def _refused(self, err: AttributeRefused) -> DeviceError:
         uri = self._board.uri
@@ -126,7 +143,18 @@ class BoardStream:
         except Exception as err:  # noqa: BLE001 - top of the thread; the reader gets it
             self._fail(ProtocolError(f"{self._board.uri}: {type(err).__name__}: {err}", uri=self._board.uri))
         finally:
-            self._buffer = None  # destroyed here, before its context
+            self._destroy_buffer()
+
+    def _destroy_buffer(self) -> None:
+        """Destroy the C buffer now, whoever still refers to the object (a traceback does).
+
+        Left to the cycle collector it could go after its context, which crashes the interpreter.
+        """
+        with self._buffer_lock:
+            buffer, self._buffer = self._buffer, None
+            if buffer is not None:
+                buffer.__del__()
+                buffer._buffer = None
 
     def _fail(self, err: DeviceError) -> None:
         with self._ready:
@@ -148,15 +176,18 @@ class BoardStream:
             now = time.monotonic()
             self._last_data = now
             wire = self._wire()
-            lost = len(wire) < self._block  # a short block: the rest is missing
+            lost = False  # a reply that is cut short comes with its rest later; where not, the watch sees it
             if self._board.reports_overflow and (now >= next_poll or now - began > _OVERFLOW_POLL_S):
                 next_poll = now + _OVERFLOW_POLL_S
                 lost |= self._board.poll_overflow(self._device)
             if self._watch is not None:
+                if lost:
+                    self._watch.forget()
                 lost |= self._watch.block_arrived(len(wire), began, now)
             self._put(wire, lost)
 
     def _refill_failed(self, err: OSError, began: float) -> None:
+        err.with_traceback(None)  # its frames hold the buffer
         uri, silent_s = self._board.uri, time.monotonic() - self._last_data
         if err.errno == errno.ETIMEDOUT and silent_s < self._link_timeout_s:
             return  # the server had no block in time; the connection is in step
@@ -257,18 +288,23 @@ class BoardStream:
         with self._ready:
             self._ready.notify_all()
 
-    def cancel(self) -> None:
-        """Tell the thread to end; a waiting refill fails at once."""
+    def end(self) -> None:
+        """Tell the thread to end after the block that is under way."""
         with self._ready:
             self._closing = True
             self._ready.notify_all()
-        buffer = self._buffer
-        if buffer is not None:
-            buffer.cancel()
 
     def close(self) -> None:
-        """End the thread and destroy the buffer."""
-        self.cancel()
+        """End the thread and destroy the buffer.
+
+        A block that is about to arrive is awaited, because a buffer that is cancelled goes without saying
+        CLOSE, and the device stays busy until it notices.
+        """
+        self.end()
+        self._thread.join(min(2.0 * self._block / self._fs_hz, _GRACE_S))
+        with self._buffer_lock:
+            if self._buffer is not None:
+                self._buffer.cancel()
         self._thread.join(2.0 * self._link_timeout_s + 2.0)
         if self._thread.is_alive():
             raise DeviceTimeout(

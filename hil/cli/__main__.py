@@ -2,4 +2,6 @@
 
 from hil.cli.main import run
 
-run()
+# guarded: a spawned learner process imports the main module again
+if __name__ == "__main__":
+    run()

@@ -31,11 +31,14 @@ def sample_covariance(samples: NDArray[np.complexfloating]) -> NDArray[np.comple
     if x.ndim not in (2, 3) or not np.iscomplexobj(x) or x.shape[-1] < 1:
         raise ShapeError(f"samples: {x.dtype} {x.shape}, expected complex (M, N) or (B, M, N) with N >= 1")
     n = x.shape[-1]
-    total = np.zeros((*x.shape[:-1], x.shape[-2]), np.complex128)
-    for start in range(0, n, _CHUNK):
+    first = x[..., :_CHUNK]
+    total = (first @ first.conj().swapaxes(-1, -2)).astype(np.complex128, copy=False)
+    for start in range(_CHUNK, n, _CHUNK):
         part = x[..., start : start + _CHUNK]
         total += part @ part.conj().swapaxes(-1, -2)
-    return _hermitian(total) / n
+    out = total + total.conj().swapaxes(-1, -2)
+    out *= 0.5 / n
+    return out
 
 
 def block_covariances(samples: NDArray[np.complexfloating], n_snapshots: int) -> NDArray[np.complex128]:
@@ -86,7 +89,3 @@ def spatial_smoothing(covariance: NDArray[np.complexfloating], n_sub: int) -> ND
     for start in range(1, n):
         total += r[..., start : start + n_sub, start : start + n_sub]
     return total / n
-
-
-def _hermitian(r: NDArray[np.complex128]) -> NDArray[np.complex128]:
-    return (r + r.conj().swapaxes(-1, -2)) / 2

@@ -6,13 +6,14 @@ Each spectrum comes from a cost that is smooth in the angle and smallest at a so
     Capon     a^H R^-1 a / ||a||^2                 (Capon 1969; spectrum its inverse)
     Bartlett  -a^H R a / ||a||^2                   (spectrum -cost)
 
-so peaks are searched and refined on the cost: it stays a parabola where 1 / D becomes a needle.
+so peaks are searched on the cost, which stays a parabola where 1 / D becomes a needle: on the grid in single
+precision, between its points in double (`hil.dsp.doa_search`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +22,7 @@ from scipy.linalg import get_lapack_funcs
 from hil.core.calibration import Calibration
 from hil.core.errors import ShapeError
 from hil.dsp.covariance import sample_covariance
+from hil.dsp.doa_search import SearchGrid, highest_peaks, refine, unit_columns, wrapped_deg
 from hil.dsp.response import ArrayLikeResponse, ArrayResponse, array_response, calibrated_response
 
 Method = Literal["music", "capon", "bartlett"]
@@ -29,9 +31,10 @@ Method = Literal["music", "capon", "bartlett"]
 _SMALLEST_COST = 1e-15
 #: From here on the top eigenvectors alone are cheaper than all (measured).
 _SUBSET_FROM_ELEMENTS = 12
-#: The local search: three rounds of five points, each round six times narrower.
-_ROUNDS, _NARROWER = 3, 6.0
-_POINTS = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
+#: Single precision ranks grid points safely while a step changes D by far more than 1e-7: D ~ (step / beam)^2.
+_SINGLE_STEPS_PER_BEAM = 300
+#: Blocks whose costs are held at a time.
+_BLOCKS = 64
 
 
 def music_spectrum(
@@ -91,6 +94,7 @@ class DoaFinder:
         is searched across the wrap. A line is unique on -90..90 only: `find` leaves the rest out.
     method : "music", "capon" or "bartlett".
     elevation_deg : elevation at which azimuths are searched.
+    refine : False leaves peaks on the grid.
     """
 
     def __init__(
@@ -101,6 +105,7 @@ class DoaFinder:
         *,
         method: Method = "music",
         elevation_deg: float = 0.0,
+        refine: bool = True,
     ) -> None:
         if method not in ("music", "capon", "bartlett"):
             raise ShapeError(f"method {method!r}: one of music, capon, bartlett")
@@ -111,8 +116,9 @@ class DoaFinder:
         self.response = response
         self.method: Method = method
         self.grid_deg = grid
-        self._unit_steering = _unit(response.steering(grid))
-        self._search: tuple[NDArray[np.float64], slice, bool] | None = None
+        self.refine = refine
+        self._unit_steering = unit_columns(response.steering(grid))
+        self._search: SearchGrid | None = None
 
     @property
     def n_elements(self) -> int:
@@ -141,25 +147,50 @@ class DoaFinder:
         self, covariances: NDArray[np.complexfloating], n_sources: int
     ) -> list[NDArray[np.float64]]:
         """`find` for covariances (B, M, M); one array of at most `n_sources` angles per block."""
-        grid, columns, periodic = self._search_grid()
         r, _ = self._checked(covariances)
-        rows = self._rows(r, n_sources)
-        cost = self._cost_on_grid(rows)[:, columns]
-        owner: list[NDArray[np.intp]] = []
-        start: list[NDArray[np.intp]] = []
-        for b, c in enumerate(cost):
-            peaks = _highest(c, n_sources, periodic)
-            owner.append(np.full(len(peaks), b))
-            start.append(peaks)
-        block, index = np.concatenate(owner), np.concatenate(start)
-        if not len(index):
-            return [np.empty(0) for _ in cost]
-        angle, height = self._refine(rows, block, index, grid, periodic)
-        found = []
-        for b in range(len(cost)):
-            mine = block == b
-            found.append(angle[mine][np.argsort(height[mine], kind="stable")])
+        found: list[NDArray[np.float64]] = []
+        for first in range(0, len(r), _BLOCKS):
+            found += self._find_some(self._rows(r[first : first + _BLOCKS], n_sources), n_sources)
         return found
+
+    def _find_some(self, rows: NDArray[np.complex128], n_sources: int) -> list[NDArray[np.float64]]:
+        if self._search is None:
+            self._search = self._make_search_grid()
+        search = self._search
+        cost = self._cost(search.power(rows))
+        peaks = [highest_peaks(c, n_sources, search.periodic) for c in cost]
+        n_found = [len(p) for p in peaks]
+        if not sum(n_found):
+            return [np.empty(0) for _ in rows]
+        if len(rows) == 1:
+            angle, height = self._refined(rows[0], cost, peaks[0])
+            return [angle[height.argsort(kind="stable")]]
+        block = np.repeat(np.arange(len(rows)), n_found)
+        angle, height = self._refined(rows[block], cost[block], np.concatenate(peaks))
+        return np.split(angle[np.lexsort((height, block))], np.cumsum(n_found)[:-1])
+
+    def _refined(
+        self, rows: NDArray[np.complex128], cost: NDArray[Any], index: NDArray[np.intp]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Angles (P,) of peaks and the cost there; rows (K, M) of all, or (P, K, M) of each."""
+        search = self._search
+        assert search is not None
+        costs = np.broadcast_to(cost, (len(index), cost.shape[1]))
+        if not self.refine:
+            angles = search.grid_deg[index]
+            return (wrapped_deg(angles) if search.periodic else angles), costs[np.arange(len(index)), index]
+
+        def exact_cost(theta_deg: NDArray[np.float64]) -> NDArray[np.float64]:
+            unit = unit_columns(self.response.steering(theta_deg.ravel()))
+            if rows.ndim == 2:
+                product = rows @ unit
+            else:
+                p, n = theta_deg.shape
+                product = (rows @ unit.reshape(-1, p, n).transpose(1, 0, 2)).swapaxes(0, 1)
+            power = product.real**2 + product.imag**2
+            return self._cost(power.sum(axis=0).reshape(theta_deg.shape))
+
+        return refine(exact_cost, costs, index, search.grid_deg, search.periodic)
 
     def _checked(self, covariance: NDArray[np.complexfloating]) -> tuple[NDArray[np.complex128], bool]:
         r = np.asarray(covariance, np.complex128)
@@ -182,7 +213,7 @@ class DoaFinder:
         scale = values**0.5 if self.method == "bartlett" else values**-0.5
         return (scale[:, :, None] * vectors.conj().swapaxes(-1, -2)).astype(np.complex128, copy=False)
 
-    def _cost(self, power: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _cost(self, power: NDArray[Any]) -> NDArray[Any]:
         if self.method == "music":
             return 1.0 - power
         return power if self.method == "capon" else -power
@@ -193,54 +224,10 @@ class DoaFinder:
         power = product.real**2 + product.imag**2
         return self._cost(power.reshape(b, k, -1).sum(axis=1))
 
-    def _search_grid(self) -> tuple[NDArray[np.float64], slice, bool]:
-        if self._search is None:
-            self._search = self._make_search_grid()
-        return self._search
-
-    def _make_search_grid(self) -> tuple[NDArray[np.float64], slice, bool]:
-        grid = self.grid_deg
-        if len(grid) < 3 or np.any(np.diff(grid) <= 0):
-            raise ShapeError("grid_deg: a search for peaks needs at least three ascending angles")
-        low, high = self.response.limits_deg
-        if high - low < 360.0:
-            inside = np.flatnonzero((grid >= low) & (grid <= high))
-            if len(inside) < 3:
-                raise ShapeError(f"grid_deg: fewer than three angles within {low:g} to {high:g} degrees")
-            columns = slice(int(inside[0]), int(inside[-1]) + 1)
-            return grid[columns], columns, False
-        span = grid[-1] - grid[0]
-        if abs(span - 360.0) < 1e-9:
-            return grid[:-1], slice(0, len(grid) - 1), True
-        periodic = span < 360.0 and span + 1.5 * (grid[-1] - grid[-2]) >= 360.0
-        return grid, slice(0, len(grid)), bool(periodic)
-
-    def _refine(
-        self,
-        rows: NDArray[np.complex128],
-        block: NDArray[np.intp],
-        index: NDArray[np.intp],
-        grid: NDArray[np.float64],
-        periodic: bool,
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Continuous minima (P,) near grid points and the cost there: narrowing parabolas, all at once."""
-        centre = grid[index]
-        left, right = grid[index - 1], grid[(index + 1) % len(grid)]
-        if periodic:
-            left = np.where(left > centre, left - 360.0, left)
-            right = np.where(right < centre, right + 360.0, right)
-        low, high = left, right
-        width = np.maximum(high - centre, centre - low)
-        mine = rows[block]
-        best = np.empty(len(index))
-        for _ in range(_ROUNDS):
-            theta = np.clip(centre[:, None] + width[:, None] * _POINTS, low[:, None], high[:, None])
-            unit = _unit(self.response.steering(theta.ravel())).reshape(-1, *theta.shape)
-            product = mine @ unit.transpose(1, 0, 2)
-            cost = self._cost((product.real**2 + product.imag**2).sum(axis=1))
-            centre, best = _vertex(theta, cost)
-            width = width / _NARROWER
-        return (_wrapped_deg(centre) if periodic else centre), best
+    def _make_search_grid(self) -> SearchGrid:
+        beam = self.response.beamwidth_deg if self.method == "music" else None
+        least_step = 0.0 if beam is None else beam / _SINGLE_STEPS_PER_BEAM
+        return SearchGrid(self.grid_deg, self.response.limits_deg, self._unit_steering, least_step)
 
 
 def signal_subspace(covariance: NDArray[np.complex128], n_sources: int) -> NDArray[np.complex128]:
@@ -270,43 +257,6 @@ def assign_errors_deg(
     from scipy.optimize import linear_sum_assignment
 
     found, true = np.asarray(found_deg, np.float64), np.asarray(true_deg, np.float64)
-    error = _wrapped_deg(found[None, :] - true[:, None])
+    error = wrapped_deg(found[None, :] - true[:, None])
     row, column = linear_sum_assignment(error**2)
     return error[row, column]
-
-
-def _highest(cost: NDArray[np.float64], n: int, periodic: bool) -> NDArray[np.intp]:
-    """Indices of the n deepest strict local minima; two equal neighbours count as one."""
-    before, after = np.roll(cost, 1), np.roll(cost, -1)
-    is_peak = (cost < before) & (cost <= after)
-    if not periodic:
-        is_peak[[0, -1]] = False
-    peaks = np.flatnonzero(is_peak)
-    return peaks[np.argsort(cost[peaks], kind="stable")[:n]]
-
-
-def _vertex(
-    theta: NDArray[np.float64], cost: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Lowest point of the parabola through the best of each row and its neighbours."""
-    p = np.arange(len(theta))
-    i = np.clip(np.argmin(cost, axis=1), 1, theta.shape[1] - 2)
-    x0, x1, x2 = theta[p, i - 1], theta[p, i], theta[p, i + 1]
-    c0, c1, c2 = cost[p, i - 1], cost[p, i], cost[p, i + 1]
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        s01, s12 = (c1 - c0) / (x1 - x0), (c2 - c1) / (x2 - x1)
-        curvature = (s12 - s01) / (x2 - x0)
-        vertex = 0.5 * (x0 + x1) - 0.5 * s01 / curvature
-        lowest = c1 + (vertex - x1) * (s01 + curvature * (vertex - x0))
-    fits = np.isfinite(vertex) & (curvature > 0) & (vertex >= x0) & (vertex <= x2)
-    j = np.argmin(cost, axis=1)
-    return np.where(fits, vertex, theta[p, j]), np.where(fits, np.minimum(lowest, c1), cost[p, j])
-
-
-def _unit(steering: NDArray[np.complex128]) -> NDArray[np.complex128]:
-    norm = np.sqrt(np.sum(steering.real**2 + steering.imag**2, axis=0))
-    return steering / np.where(norm > 0, norm, 1.0)
-
-
-def _wrapped_deg(angle_deg: NDArray[np.float64]) -> NDArray[np.float64]:
-    return 180.0 - (180.0 - angle_deg) % 360.0

@@ -32,17 +32,18 @@ class ArrayResponse:
     ----------
     steering : (G,) degrees -> (M, G) complex128.
     limits_deg : (low, high): -90..90 for a line, -180..180 for any other array, or a calibration's table.
-    beamwidth_deg : about wavelength / aperture, for the choice of a grid.
+    beamwidth_deg : about wavelength / aperture, for the choice of a grid; None if not known.
     """
 
     steering: Steering
     limits_deg: tuple[float, float]
-    beamwidth_deg: float
+    beamwidth_deg: float | None
 
     def grid_deg(self) -> NDArray[np.float64]:
         """Default grid over `limits_deg`: 0.25 degrees or a twentieth of a beam, whichever is finer."""
         low, high = self.limits_deg
-        n = int(np.ceil((high - low) / min(0.25, self.beamwidth_deg / 20)))
+        step = 0.25 if self.beamwidth_deg is None else min(0.25, self.beamwidth_deg / 20)
+        n = int(np.ceil((high - low) / step))
         return np.linspace(low, high, n + 1)
 
 
@@ -61,7 +62,7 @@ def array_response(
     ShapeError : positions are not (M, 3), or fc_hz is missing.
     """
     if callable(described):
-        return ArrayResponse(described, (-180.0, 180.0), 5.0)
+        return ArrayResponse(described, (-180.0, 180.0), None)
     if isinstance(described, Calibration):
         return _of_calibration(described, fc_hz or described.fc_hz, elevation_deg)
     geometry = described if isinstance(described, ArrayGeometry) else ArrayGeometry(np.asarray(described))
@@ -102,6 +103,9 @@ def _ideal(positions_m: NDArray[np.float64], fc_hz: float, elevation_deg: float)
     """Steering vectors of positions that were checked once: the search calls it for a few angles often."""
     phase = 2j * np.pi * fc_hz / SPEED_OF_LIGHT_M_S * positions_m
     elevation_rad = np.deg2rad(elevation_deg)
+    if not np.any(positions_m[:, 1:]):
+        along_x = phase[:, :1] * np.cos(elevation_rad)
+        return lambda angles_deg: np.exp(along_x * np.sin(np.deg2rad(angles_deg)))
 
     def steering(angles_deg: NDArray[np.float64]) -> NDArray[np.complex128]:
         return np.exp(phase @ unit_vectors(np.deg2rad(angles_deg), elevation_rad))

@@ -60,7 +60,9 @@ def read(path: str | Path, name: str | None = None) -> Calibration:
     chosen = name or by_suffix.get(Path(path).suffix.lower(), "h5")
     if not _ready(chosen).reads:
         readable = ", ".join(key for key, f in FORMATS.items() if f.reads)
-        raise ConfigError(f"{chosen} files cannot be read", where="--format", hint=f"import one of {readable}")
+        raise ConfigError(
+            f"{chosen} files cannot be read", where="--format", hint=f"import one of {readable}"
+        )
     return importlib.import_module(f"hil.export.{FORMATS[chosen].module}").read(Path(path))
 
 

@@ -1,8 +1,8 @@
 """A calibration as a MATLAB 5 file: one struct `calibration`, columns per element.
 
-    s = load('array.mat').calibration;
-    a = exp(2j*pi*s.fc_hz/299792458 * (s.positions_m + s.position_error_m) * u);  % u (3, G), see s.direction
-    a = s.gain .* (s.coupling * a);                                             % calibrated steering vectors
+s = load('array.mat').calibration;
+a = exp(2j*pi*s.fc_hz/299792458 * (s.positions_m + s.position_error_m) * u);  % u (3, G), see s.direction
+a = s.gain .* (s.coupling * a);                                             % calibrated steering vectors
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from hil.store.files import write_atomically
 
 def write(calibration: Calibration, path: Path) -> None:
     """Write the .mat file."""
-    import scipy.io  # noqa: PLC0415 - slow to import
+    import scipy.io
 
     values: dict[str, Any] = {}
     for key, value in arrays(calibration).items():

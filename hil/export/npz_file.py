@@ -37,7 +37,10 @@ def arrays(calibration: Calibration) -> dict[str, Any]:
     }
     out |= {f.name: value for f in fields(imp) if (value := getattr(imp, f.name)) is not None}
     out |= {f"sigma_{f.name}": getattr(c.sigma, f.name) for f in fields(c.sigma)}
-    out |= CONVENTION | {"gain_convention": c.gain_convention, "gain_convention_text": CONVENTION["gain_convention"]}
+    out |= CONVENTION | {
+        "gain_convention": c.gain_convention,
+        "gain_convention_text": CONVENTION["gain_convention"],
+    }
     return out
 
 
@@ -46,7 +49,7 @@ def write(calibration: Calibration, path: Path) -> None:
     buffer = io.BytesIO()
     text = np.frombuffer(encode(calibration), dtype=np.uint8)
     values = {key: np.asarray(value) for key, value in arrays(calibration).items()}
-    np.savez_compressed(buffer, **values, json=text)
+    np.savez_compressed(buffer, allow_pickle=False, **values, json=text)
     write_atomically(path, buffer.getvalue())
 
 
@@ -61,7 +64,15 @@ def read(path: Path) -> Calibration:
             with archive.open(entry) as stream:
                 unpacked = stream.read(MAX_FILE_BYTES)
         text = np.lib.format.read_array(io.BytesIO(unpacked), allow_pickle=False, max_header_size=4096)
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError, NotImplementedError, RuntimeError) as err:
+    except (
+        zipfile.BadZipFile,
+        KeyError,
+        ValueError,
+        OSError,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+    ) as err:
         raise CalibrationError(f"{path}: not a calibration as .npz: {str(err)[:80]}") from err
     if text.dtype != np.uint8 or text.ndim != 1:
         raise CalibrationError(f"{path}: not a calibration as .npz")

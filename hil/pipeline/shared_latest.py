@@ -153,10 +153,15 @@ class SharedLatestWriter(_SharedSlots):
         self._head[_PRODUCED] += n_samples
         self._head[_WRITTEN] = k + 1
 
-    def close(self) -> None:
-        """Tell the reader that nothing comes any more, and remove the memory's name. Idempotent."""
+    def end(self) -> None:
+        """Tell the reader that nothing comes any more; it can still take what waits. Idempotent."""
         if self._counts is None:
             self._head[_CLOSED] = 1
+
+    def close(self) -> None:
+        """`end`, note the counts and remove the memory's name. Idempotent."""
+        if self._counts is None:
+            self.end()
             self._detach()
             self._memory.unlink()
 

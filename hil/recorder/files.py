@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.sigmf_files import JOURNAL_SUFFIX
+from hil.core.device import DeviceInfo, WireFormat
 from hil.core.errors import RecordingError
 
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -49,14 +50,28 @@ def is_disk_full(err: OSError) -> bool:
     return err.errno in _FULL
 
 
+def json_bytes(value: Any, indent: int | None = None) -> bytes:
+    """One JSON value and a line end in UTF-8; numpy numbers and arrays count as numbers and lists."""
+
+    def from_numpy(item: Any) -> Any:
+        if isinstance(item, np.generic | np.ndarray):
+            return item.tolist()
+        raise TypeError(f"{type(item).__name__} is not a JSON value")
+
+    try:
+        text = json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False, default=from_numpy)
+        return (text + "\n").encode("utf-8")
+    except (TypeError, ValueError) as err:  # not finite, or text that is no text
+        raise RecordingError(f"metadata cannot be written as JSON: {err}") from err
+
+
 def write_json(path: Path, value: Any) -> str:
     """Replace a JSON file atomically and durably; returns the SHA-512 of its bytes.
 
     A reader, or a crash, sees the old file or the new one, never a part of it.
     """
     small = len(value.get("captures", ())) < 200
-    text = json.dumps(value, indent=2 if small else None, allow_nan=False, ensure_ascii=False) + "\n"
-    data = text.encode("utf-8")
+    data = json_bytes(value, indent=2 if small else None)
     temporary = path.with_name(path.name + ".tmp")
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o644)
@@ -100,11 +115,11 @@ class DataFile:
 
     def append(self, data: NDArray[Any]) -> None:
         """Write a C-contiguous array. A failed write may leave a part, see `truncate`."""
-        write_all(self._fd, memoryview(data).cast("B"))
+        write_all(self._fd, data.data.cast("B"))
 
     def account(self, data: NDArray[Any]) -> None:
         """Hash what was appended, once every member has it (870 MB/s on one core, and off the GIL)."""
-        self._hash.update(memoryview(data).cast("B"))
+        self._hash.update(data.data.cast("B"))
 
     def truncate(self, n_bytes: int) -> None:
         """Cut off the part of a block that did not fit."""
@@ -135,3 +150,14 @@ class Deinterleaver:
         pairs = wire.reshape(n, 2 * self._n_channels).view(self._item)
         np.copyto(self._buffer, pairs.T)
         return self._buffer
+
+
+def overloads(wire: NDArray[Any], device: DeviceInfo) -> list[int] | None:
+    """Samples of each channel whose I or Q is at full scale; None if there are none."""
+    if device.wire is WireFormat.CI16:
+        low, high = -(1 << (device.full_scale_bits - 1)), (1 << (device.full_scale_bits - 1)) - 1
+    else:
+        low, high = -1, 1
+    if wire.max() < high and wire.min() > low:  # nearly free; counting is not
+        return None
+    return ((wire >= high) | (wire <= low)).any(axis=2).sum(axis=0).tolist()

@@ -8,7 +8,6 @@ the reader cuts the members of a collection to the shortest one.
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import threading
 import time
@@ -19,28 +18,25 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from drivers.sigmf_files import JOURNAL_SUFFIX, MAX_METADATA_BYTES
-from hil.core.device import WireFormat
 from hil.core.errors import CaptureOverrun, RecordingError
 from hil.core.frame import Block, StreamInfo
+from hil.recorder.description import write_description
 from hil.recorder.files import (
     DataFile,
     Deinterleaver,
     existing,
     is_disk_full,
+    json_bytes,
+    overloads,
     parse_path,
     sync_folder,
     write_all,
-    write_json,
 )
 from hil.recorder.metadata import (
-    EXTENSIONS,
-    SIGMF_VERSION,
     Point,
     check_segment,
-    element_geometry,
     gains_db,
     global_object,
     segment_object,
@@ -157,7 +153,11 @@ class Recorder:
         except OSError as err:
             self._close_files()
             made = [self._journal_path] if self._journal else []
-            for file in made + [f.path for f in self._files] + [f.path.with_suffix(".sigmf-meta") for f in self._files]:
+            for file in (
+                made
+                + [f.path for f in self._files]
+                + [f.path.with_suffix(".sigmf-meta") for f in self._files]
+            ):
                 file.unlink(missing_ok=True)
             what = "disk full, 0 samples kept" if is_disk_full(err) else f"cannot write: {err.strerror}"
             raise RecordingError(f"{self.path}: {what}", hint="check the folder and its free space") from err
@@ -224,7 +224,7 @@ class Recorder:
     def _lost_before(self, block: Block) -> int | None:
         if self._n == 0:
             return 0  # the recording begins with this block, whatever came before it
-        jump = block.first_sample - self._expected
+        jump = int(block.first_sample) - self._expected
         if block.lost_before is None or jump < 0:
             return None
         return jump
@@ -261,16 +261,16 @@ class Recorder:
         segment = segment_object(
             block.stream,
             sample_start=self._n,
-            global_index=block.first_sample,
-            t_utc_ns=max(block.t_utc_ns - age_ns, 0),
-            t_mono_ns=block.t_mono_ns - age_ns,
+            global_index=int(block.first_sample),
+            t_utc_ns=max(int(block.t_utc_ns) - age_ns, 0),
+            t_mono_ns=int(block.t_mono_ns) - age_ns,
             dropped_before=lost,
             cause=cause,
             point=self._extras | self._point,
         )
         if not self._segments:
             check_segment(segment)
-        line = json.dumps(segment, allow_nan=False, ensure_ascii=False).encode() + b"\n"
+        line = json_bytes(segment)
         self._metadata_bytes += 2 * len(line)  # indented
         if self._metadata_bytes > MAX_METADATA_BYTES:
             self._failure = (
@@ -284,7 +284,8 @@ class Recorder:
         self._new_point = False
         # With many segments (a gap in every block) rewriting all metadata each time would cost more than the
         # samples; the journal has them anyway and is merged by the reader until `close`.
-        if time.monotonic() - self._rewritten >= self._rewrite_cost / _REWRITE_SHARE:
+        due = time.monotonic() - self._rewritten >= self._rewrite_cost / _REWRITE_SHARE
+        if due or len(self._segments) == 1:
             self._write_metadata()
 
     def _check_stream(self, block: Block) -> None:
@@ -311,21 +312,13 @@ class Recorder:
         for file, part in zip(self._files, parts, strict=True):
             file.account(part)
         self._n += len(wire)
-        self._expected = block.first_sample + len(wire)
-        self._count_overloads(wire)
-
-    def _count_overloads(self, wire: NDArray[Any]) -> None:
-        if wire.size == 0:
-            return
-        device = self._stream.device
-        if device.wire is WireFormat.CI16:
-            low, high = -(1 << (device.full_scale_bits - 1)), (1 << (device.full_scale_bits - 1)) - 1
-        else:
-            low, high = -1, 1
-        if wire.max() >= high or wire.min() <= low:  # nearly free; counting is not
-            hit = ((wire >= high) | (wire <= low)).any(axis=2).sum(axis=0)
-            counts = self._segments[-1]["hil:overload_count"]
-            self._segments[-1]["hil:overload_count"] = [a + int(b) for a, b in zip(counts, hit, strict=True)]
+        self._expected = int(block.first_sample) + len(wire)
+        hit = overloads(wire, self._stream.device)
+        if hit is not None:
+            segment = self._segments[-1]
+            segment["hil:overload_count"] = [
+                a + b for a, b in zip(segment["hil:overload_count"], hit, strict=True)
+            ]
 
     # Ending
 
@@ -380,38 +373,9 @@ class Recorder:
 
     def _write_metadata(self, hashes: list[str] | None = None) -> None:
         begin = time.monotonic()
-        final: dict[str, Any] = {} if hashes is None else {"hil:complete": True}
-        streams = []
-        for i, member in enumerate(self._members):
-            own: dict[str, Any] = {"spatial:channel_index": i}
-            if self.kind == "interleaved":
-                own["core:num_channels"] = self._stream.n_channels
-            else:
-                own["core:collection"] = self._base.name
-            if hashes is not None:
-                own["core:sha512"] = hashes[i]
-            value = {
-                "global": self._global | own | final,
-                "captures": self._segments,
-                "annotations": [],
-            }
-            streams.append({"name": member.name, "hash": write_json(Path(f"{member}.sigmf-meta"), value)})
-        if self.kind == "collection":
-            shared = {
-                k: v
-                for k, v in self._global.items()
-                if k in ("core:author", "core:description", "core:license")
-            }
-            geometry = element_geometry(self._first_stream.geometry, self._stream.n_channels)
-            collection = {
-                "core:version": SIGMF_VERSION,
-                "core:extensions": EXTENSIONS,
-                "core:streams": streams,
-                "spatial:element_geometry": geometry,
-                **shared,
-                **final,
-            }
-            write_json(self.path, {"collection": collection})
+        write_description(
+            self.path, self._members, self._global, self._segments, self._first_stream.geometry, hashes
+        )
         self._rewritten = time.monotonic()
         self._rewrite_cost = self._rewritten - begin
 

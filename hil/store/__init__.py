@@ -1,8 +1,8 @@
 """Calibration files: saving, loading, the append-only store of this user, and whether one may be used.
 
-    calibration = load("array.h5")
-    status = require_usable(calibration, stream)
-    Store().add(calibration)
+calibration = load("array.h5")
+status = require_usable(calibration, stream)
+Store().add(calibration)
 """
 
 from hil.store.files import from_bytes, load, save, to_bytes

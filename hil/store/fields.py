@@ -60,7 +60,11 @@ def to_fields(c: Calibration) -> dict[str, Any]:
     """Everything a calibration knows as plain values."""
     imp = c.impairments
     out: dict[str, Any] = {f.name: getattr(c, f.name) for f in fields(c)}
-    out["geometry"] = {"name": c.geometry.name, "labels": c.geometry.labels, "positions_m": c.geometry.positions_m}
+    out["geometry"] = {
+        "name": c.geometry.name,
+        "labels": c.geometry.labels,
+        "positions_m": c.geometry.positions_m,
+    }
     out["impairments"] = {f.name: getattr(imp, f.name) for f in fields(imp)}
     for name in ("sigma", "gauge", "valid", "epoch"):
         part = getattr(c, name)
@@ -89,7 +93,8 @@ def _build(v: Mapping[str, Any]) -> Calibration:
     schema = _whole(v.get("schema"), "schema")
     if schema > SCHEMA_VERSION:
         raise CalibrationError(
-            f"written by a newer version (schema {schema}, this one reads {SCHEMA_VERSION})", hint="update the program"
+            f"written by a newer version (schema {schema}, this one reads {SCHEMA_VERSION})",
+            hint="update the program",
         )
     geometry, imp, sigma = v["geometry"], v["impairments"], v["sigma"]
     m = len(imp["gain"])

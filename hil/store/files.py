@@ -1,10 +1,10 @@
-"""Saving and loading calibration files so that no file, however damaged, does harm.
+"""Saving and loading calibration files so that no file, however damaged or hostile, does harm.
 
-The file is plain HDF5 whose user block (the 512 bytes that HDF5 leaves to applications) holds a magic word and
-the length and SHA-256 of the rest. libhdf5 is C and may crash, hang or allocate without limit on damaged
-files, so it only sees bytes whose checksum is right. HDF5 without our user block (written by other programs)
-is parsed in a process of its own with limits on memory and time. A checksum is no signature: who forges one
-deliberately is still held by the size limits of hil.store.hdf5.
+The file is plain HDF5, for every program that reads HDF5, and begins with the user block that HDF5 leaves to
+applications. Ours holds a magic word, the length and SHA-256 of the whole, and all fields as JSON. `load`
+checks length and checksum and then reads the JSON only: libhdf5 is C and was seen to hang on files that were
+forged with a right checksum, so it never sees a file that we load ourselves. HDF5 without our user block
+(written by other programs) is parsed in a process of its own, with limits on memory and time.
 """
 
 from __future__ import annotations
@@ -23,33 +23,44 @@ from pathlib import Path
 from hil.core.calibration import Calibration
 from hil.core.errors import CalibrationError, HilError
 from hil.store.fields import from_fields, to_fields
-from hil.store.hdf5 import USERBLOCK_BYTES, image, parse
+from hil.store.hdf5 import image
 
 MAX_FILE_BYTES = 64 << 20
+MAX_JSON_BYTES = 16 << 20  # hostile JSON takes up to twenty times its size in memory
 _MAGIC = b"HIL-CALIBRATION\n"
-_BLOCK = re.compile(_MAGIC + rb"length (\d{1,10})\nsha256 ([0-9a-f]{64})\n")
+_HEADER = re.compile(_MAGIC + rb"bytes (\d{1,10})\njson (\d{1,10})\nsha256 ([0-9a-f]{64})\n")
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _DAMAGED = "restore it from a backup, or from the store: hil calib history"
-_CHILD_SECONDS = 20
+_CHILD_SECONDS = 5  # of CPU; it takes half of one
 _CHILD_BYTES = 4 << 30  # of address space, most of it libraries
 
 
 def to_bytes(calibration: Calibration) -> bytes:
-    """Content of the file that `save` writes."""
+    """Content of the file that `save` writes. Raises CalibrationError for what could not be read back."""
     try:
-        # What is saved can be loaded: the same checks before as after.
-        from_fields(json.loads(json.dumps(to_fields(calibration), allow_nan=False)))
-        data = image(calibration)
+        text = json.dumps(to_fields(calibration), allow_nan=False, ensure_ascii=False).encode("utf-8") + b"\n"
+        if len(text) > MAX_JSON_BYTES:
+            raise CalibrationError(
+                f"calibration {calibration.id}: {len(text) >> 20} MB, at most 16 are possible"
+            )
+        from_fields(json.loads(text))
+        header_bytes = len(_header(0, 0, b""))
+        block_bytes = max(512, 1 << (header_bytes + len(text) - 1).bit_length())  # as HDF5 wants it
+        body = image(calibration, block_bytes)[block_bytes:]
     except HilError:
         raise
-    except (TypeError, ValueError, OverflowError, UnicodeError, OSError, RuntimeError) as err:
+    except (TypeError, ValueError, OverflowError, UnicodeError, OSError, RuntimeError, RecursionError) as err:
         raise CalibrationError(
             f"calibration {calibration.id}: cannot be written: {str(err)[:120]}",
             hint="settings must be JSON values, texts must not hold NUL",
         ) from err
-    body = data[USERBLOCK_BYTES:]
-    block = _MAGIC + b"length %d\nsha256 %s\n" % (len(body), hashlib.sha256(body).hexdigest().encode())
-    return block.ljust(USERBLOCK_BYTES, b"\0") + body
+    rest = text.ljust(block_bytes - header_bytes, b"\0") + body
+    return _header(header_bytes + len(rest), len(text), rest) + rest
+
+
+def _header(n_bytes: int, n_json: int, rest: bytes) -> bytes:
+    digest = hashlib.sha256(rest).hexdigest().encode()
+    return _MAGIC + b"bytes %010d\njson %010d\nsha256 %s\n" % (n_bytes, n_json, digest)
 
 
 def from_bytes(data: bytes, where: str = "calibration") -> Calibration:
@@ -57,19 +68,31 @@ def from_bytes(data: bytes, where: str = "calibration") -> Calibration:
     try:
         if data.startswith(_HDF5_MAGIC):
             return _parse_foreign(data)
-        body = data[USERBLOCK_BYTES:]
-        block = _BLOCK.match(data[:USERBLOCK_BYTES])
-        if block is None:
+        header = _HEADER.match(data)
+        if header is None:
             raise CalibrationError("not a calibration file")
-        if data[block.end() : USERBLOCK_BYTES].strip(b"\0"):
-            raise CalibrationError("damaged: the user block holds more than it should", hint=_DAMAGED)
-        if int(block[1]) != len(body):
-            raise CalibrationError(f"damaged: {len(body)} bytes, {int(block[1])} were written", hint=_DAMAGED)
-        if hashlib.sha256(body).hexdigest().encode() != block[2]:
+        if int(header[1]) != len(data):
+            raise CalibrationError(
+                f"damaged: {len(data)} bytes, {int(header[1])} were written", hint=_DAMAGED
+            )
+        rest = memoryview(data)[header.end() :]
+        if hashlib.sha256(rest).hexdigest().encode() != header[3]:
             raise CalibrationError("damaged: the content does not match its checksum", hint=_DAMAGED)
-        return parse(data)
+        if int(header[2]) > min(MAX_JSON_BYTES, len(rest)):
+            raise CalibrationError("damaged: says that it holds more than it does", hint=_DAMAGED)
+        return from_fields(_json_object(bytes(rest[: int(header[2])])))
     except CalibrationError as err:
         raise CalibrationError(f"{where}: {err}", hint=err.hint) from err
+
+
+def _json_object(text: bytes) -> dict[str, object]:
+    try:
+        value = json.loads(text.decode("utf-8"))
+    except (ValueError, RecursionError) as err:
+        raise CalibrationError(f"not valid JSON: {str(err)[:80]}") from err
+    if not isinstance(value, dict):
+        raise CalibrationError("not a JSON object")
+    return value
 
 
 def load(path: str | os.PathLike[str]) -> Calibration:
@@ -123,7 +146,9 @@ def write_atomically(path: Path, data: bytes) -> None:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
         reason = getattr(err, "strerror", None) or str(err)
-        raise CalibrationError(f"{path}: cannot write: {reason}", hint="check the folder and its free space") from err
+        raise CalibrationError(
+            f"{path}: cannot write: {reason}", hint="check the folder and its free space"
+        ) from err
     with contextlib.suppress(OSError):  # not every system can flush a folder
         fd = os.open(path.parent, os.O_RDONLY)
         try:
@@ -136,17 +161,21 @@ def _parse_foreign(data: bytes) -> Calibration:
     """Parse HDF5 that is not known to be intact in a process that may crash, hang or run out of memory."""
     root = str(Path(__file__).resolve().parents[2])
     code = f"import sys; sys.path.insert(0, {root!r}); from hil.store.foreign import main; main()"
-    environment = dict(os.environ) | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "HDF5_PLUGIN_PATH": os.devnull}
+    environment = dict(os.environ) | {
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        "HDF5_PLUGIN_PATH": os.devnull,
+    }
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-c", code, str(_CHILD_BYTES), str(_CHILD_SECONDS)],
-            input=data, capture_output=True, timeout=_CHILD_SECONDS + 10, check=False, env=environment,
+            input=data, capture_output=True, timeout=4 * _CHILD_SECONDS, check=False, env=environment,
         )  # fmt: skip
     except (subprocess.TimeoutExpired, OSError) as err:
         raise CalibrationError(f"cannot be read within {_CHILD_SECONDS} s") from err
     try:
-        answer = json.loads(done.stdout)
-    except ValueError:
+        answer = _json_object(done.stdout)
+    except CalibrationError:
         raise CalibrationError(f"the HDF5 library failed on it (exit {done.returncode})") from None
     if "error" in answer:
         raise CalibrationError(str(answer["error"])[:200], hint=str(answer.get("hint", ""))[:200])

@@ -14,10 +14,10 @@ def main() -> None:
     """Entry point; arguments: bytes of address space, seconds of CPU."""
     data = sys.stdin.buffer.read()
     try:
-        import resource  # noqa: PLC0415 - not on Windows
+        import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]),) * 2)
-        resource.setrlimit(resource.RLIMIT_CPU, (int(sys.argv[2]),) * 2)
+        resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]), int(sys.argv[1])))
+        resource.setrlimit(resource.RLIMIT_CPU, (int(sys.argv[2]), int(sys.argv[2])))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     except ImportError:
         pass

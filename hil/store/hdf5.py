@@ -26,7 +26,6 @@ from hil.core.errors import CalibrationError
 from hil.store.fields import CONVENTION, MAX_ELEMENTS, MAX_TEXT, from_fields, plain
 
 FORMAT = "hil-calibration"
-USERBLOCK_BYTES = 512
 _UNITS = {"gain": "1", "coupling": "1", "position_error_m": "m", "delay_s": "s", "iq_image": "1", "dc_offset": "1",
           "angle_table_deg": "deg", "angle_response": "1", "positions_m": "m", "gain_db": "dB", "phase_deg": "deg",
           "position_m": "m"}  # fmt: skip
@@ -36,12 +35,12 @@ _MAX_ITEMS = 4 << 20
 _MAX_ATTRIBUTES = 10_000
 
 
-def image(c: Calibration) -> bytes:
-    """HDF5 file with an empty user block of 512 bytes, in memory."""
-    import h5py  # noqa: PLC0415 - heavy
+def image(c: Calibration, userblock_bytes: int = 512) -> bytes:
+    """HDF5 file with an empty user block (a power of two from 512), in memory."""
+    import h5py
 
     buffer = io.BytesIO()
-    file = h5py.File(buffer, "w", userblock_size=USERBLOCK_BYTES)
+    file = h5py.File(buffer, "w", userblock_size=userblock_bytes)
     with file:
         file.attrs["format"] = FORMAT
         file.attrs["program"] = f"coherent-array-hil {__version__}"
@@ -78,7 +77,9 @@ def image(c: Calibration) -> bytes:
         metrics = file.create_group("metrics").attrs
         for name, item in c.metrics.items():
             metrics[name] = float(item)
-        file.create_dataset("settings", data=json.dumps(plain(c.settings), allow_nan=False), dtype=h5py.string_dtype())
+        file.create_dataset(
+            "settings", data=json.dumps(plain(c.settings), allow_nan=False), dtype=h5py.string_dtype()
+        )
         _texts(h5py, file, "captures", c.captures)
     return buffer.getvalue()
 
@@ -95,23 +96,34 @@ def _texts(h5py: Any, group: Any, name: str, value: tuple[str, ...]) -> None:
 def parse(data: bytes) -> Calibration:
     """The calibration in an HDF5 file given as bytes; only names that the layout has are looked at.
 
-    Raises CalibrationError. Call it only for bytes whose checksum is right, or in a process of its own: the
-    HDF5 library may crash on damaged files.
+    Raises CalibrationError. Call it in a process of its own: the HDF5 library may crash or hang on bytes that
+    are not known to be whole.
     """
-    import h5py  # noqa: PLC0415 - heavy
+    import h5py
 
     try:
         with h5py.File(h5py.h5f.open_file_image(data)) as file:
             return from_fields(_collect(h5py, file))
     except CalibrationError:
         raise
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, MemoryError, RecursionError) as err:
+    except (
+        OSError,
+        RuntimeError,
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        MemoryError,
+        RecursionError,
+    ) as err:
         raise CalibrationError(f"not a calibration in HDF5: {str(err)[:120]}") from err
 
 
 def _collect(h5py: Any, file: Any) -> dict[str, Any]:
     if _attribute(file, "format") != FORMAT:
-        raise CalibrationError("an HDF5 file, but not a calibration", hint="its attribute 'format' names another format")
+        raise CalibrationError(
+            "an HDF5 file, but not a calibration", hint="its attribute 'format' names another format"
+        )
     v: dict[str, Any] = {key: _attribute(file, key) for key in _ROOT}
     seed = _attribute(file, "seed")
     v["seed"] = int(seed) if isinstance(seed, str) and len(seed) < 100 else seed

@@ -27,7 +27,7 @@ def home_folder() -> Path:
     override = os.environ.get("HIL_HOME")
     if override:
         return Path(override)
-    import platformdirs  # noqa: PLC0415
+    import platformdirs
 
     return Path(platformdirs.user_data_dir("hil", appauthor=False))
 
@@ -252,11 +252,11 @@ class Store:
 def _lock(fd: int, *, exclusive: bool) -> None:
     """Wait for the lock; closing the file, or the end of the process, releases it."""
     try:
-        import fcntl  # noqa: PLC0415 - not on Windows
+        import fcntl
 
         fcntl.flock(fd, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
     except ImportError:
-        import msvcrt  # noqa: PLC0415
+        import msvcrt
 
         msvcrt.locking(fd, msvcrt.LK_LOCK, 1)  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -267,7 +267,11 @@ def _entry(raw: bytes) -> dict[str, Any] | None:
         entry = json.loads(raw)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(entry, dict) or not isinstance(entry.get("serial"), str) or not isinstance(entry.get("op"), str):
+    if (
+        not isinstance(entry, dict)
+        or not isinstance(entry.get("serial"), str)
+        or not isinstance(entry.get("op"), str)
+    ):
         return None
     return None if entry["op"] == "add" and not isinstance(entry.get("id"), str) else entry
 

@@ -66,9 +66,13 @@ def check(calibration: Calibration, stream: StreamInfo, now_utc: datetime | None
         return found("mismatch", *mismatch)
     expires = parse_utc(calibration.valid.expires_utc)
     if calibration.valid.expires_utc and expires is None:
-        return found("expired", "expires_utc", f"expiry {calibration.valid.expires_utc[:40]!r} is not a time", _RELEARN)
+        return found(
+            "expired", "expires_utc", f"expiry {calibration.valid.expires_utc[:40]!r} is not a time", _RELEARN
+        )
     if expires is not None and now >= expires:
-        return found("expired", "expires_utc", f"expired on {expires.isoformat(timespec='seconds')}", _RELEARN)
+        return found(
+            "expired", "expires_utc", f"expired on {expires.isoformat(timespec='seconds')}", _RELEARN
+        )
     if calibration.epoch is None:
         return found("unverified", "epoch", "the calibration does not say its coherence epoch",
                      "live data can confirm it")  # fmt: skip
@@ -107,7 +111,9 @@ def require_usable(
     excused = bool(stale_ok.strip()) and status.field != "n_elements"
     if excused or (relearn_phase and status.status == "phases-expired"):
         return status
-    raise CalibrationMismatch(f"calibration {status.status}: {status.reason}", field=status.field, hint=status.hint)
+    raise CalibrationMismatch(
+        f"calibration {status.status}: {status.reason}", field=status.field, hint=status.hint
+    )
 
 
 def _groups_used(stream: StreamInfo) -> int:
@@ -128,7 +134,11 @@ def _mismatch(c: Calibration, stream: StreamInfo) -> tuple[str, str, str] | None
         ("device_model", c.device_model, stream.device.model),
     ):
         if have and want and have != want:
-            return (field, f"calibration of {field[7:]} {have!r}, this is {want!r}", "use a calibration of this device")
+            return (
+                field,
+                f"calibration of {field[7:]} {have!r}, this is {want!r}",
+                "use a calibration of this device",
+            )
     fc_hz = stream.config.fc_hz
     low, high = c.valid.fc_min_hz, c.valid.fc_max_hz
     if fc_hz is not None and not low - _FC_TOLERANCE_HZ <= fc_hz <= high + _FC_TOLERANCE_HZ:
@@ -149,4 +159,8 @@ def _gain_mismatch(c: Calibration, stream: StreamInfo) -> tuple[str, str, str] |
     steps = [w - h for h, w in zip(have, want, strict=True)] if len(have) == len(want) else [0.0, math.inf]
     if max(steps) - min(steps) <= _GAIN_TOLERANCE_DB:
         return None
-    return ("gains_db", "learned with other gains of the channels", "set the gains as they were, or learn again")
+    return (
+        "gains_db",
+        "learned with other gains of the channels",
+        "set the gains as they were, or learn again",
+    )

@@ -70,8 +70,8 @@ class Ad936x:
         return next((low, high) for edge, low, high in _GAIN_TABLES if self._lo_hz() <= edge)
 
     def _write_lo(self, text: str) -> str:
-        self.store[_RX_LO].value = text
         self.board.write_lo(self.chip, float(text))
+        self.store[_RX_LO].value = text
         low, high = self._gain_limits()
         for rx in range(2):  # the new table may not reach the old gain
             gain = self.store.number(f"in_voltage{rx}_hardwaregain")
@@ -90,8 +90,8 @@ class Ad936x:
         self._set_gain(rx, float(int(value)))
 
     def _set_gain(self, rx: int, gain_db: float) -> None:
-        self.store[f"in_voltage{rx}_hardwaregain"].value = f"{gain_db:.6f} dB"
         self.board.write_gain(self._channel(rx), gain_db)
+        self.store[f"in_voltage{rx}_hardwaregain"].value = f"{gain_db:.6f} dB"
 
     def _rate_limits(self) -> tuple[int, int]:
         if not self.fir_on:
@@ -107,8 +107,8 @@ class Ad936x:
         low, high = self._rate_limits()
         if not low <= rate <= high:
             raise IioError(errno.EINVAL)
-        self.rate_hz = rate
         self.board.write_rate(self.chip, float(rate))
+        self.rate_hz = rate
 
     def _write_fir_on(self, text: str) -> None:
         on = text == "1"

@@ -143,7 +143,7 @@ class Board:
                     file.on_write = self._write_decimation
                 elif key.endswith("sampling_frequency_available"):
                     file.on_read = lambda: "{} {} ".format(*self._data_rates())
-        for device, key in self._core.keys():
+        for device, key in self._core.files():
             device.store[key].on_write = lambda text, file=device.store[key]: self._write_core(file, text)
         for device in self.devices("tx", "tx-b"):
             for channel in device.channels:
@@ -191,7 +191,8 @@ class Board:
         for device in self.devices("tx", "tx-b"):
             for channel in (c for c in device.channels if c.id.startswith("altvoltage")):
                 frequency, phase, scale, raw = (
-                    device.store.number(channel.attributes[name]) for name in ("frequency", "phase", "scale", "raw")
+                    device.store.number(channel.attributes[name])
+                    for name in ("frequency", "phase", "scale", "raw")
                 )
                 tones.append(dds.Tone(frequency, phase, scale, raw == 1.0))
         return tones

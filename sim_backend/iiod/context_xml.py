@@ -10,7 +10,13 @@ from sim_backend.iiod.tables import BoardTable, Channel, Device
 _ELEMENTS: dict[str, tuple[str, dict[str, bool]]] = {
     "context": (
         "(device | context-attribute)*",
-        {"name": True, "description": False, "version-major": False, "version-minor": False, "version-git": False},
+        {
+            "name": True,
+            "description": False,
+            "version-major": False,
+            "version-minor": False,
+            "version-git": False,
+        },
     ),
     "context-attribute": ("EMPTY", {"name": True, "value": True}),
     "device": (

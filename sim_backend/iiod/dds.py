@@ -42,4 +42,6 @@ def waveform(tones: Sequence[Tone], fs_hz: float) -> NDArray[np.complex64] | Non
         step = round(tone.frequency_hz / fs_hz * STEPS)
         values = tone.scale * np.sin(step * turn + np.deg2rad(tone.phase_mdeg / 1000))
         out[number // 4] += values if number % 4 < 2 else 1j * values
-    return np.clip(out.real, -1, 1) + 1j * np.clip(out.imag, -1, 1)
+    parts = out.view(np.float32)
+    np.clip(parts, -1.0, 1.0, out=parts)  # what the DAC cannot show
+    return out

@@ -13,5 +13,5 @@ class IioError(Exception):
         self.errno = errno
 
 
-class HungUp(Exception):  # noqa: N818 - an event, not an error of the program
-    """The client went away while the server was waiting on its behalf."""
+class HungUp(Exception):
+    """An event, not an error of the program: the client went away while the server was waiting on its behalf."""

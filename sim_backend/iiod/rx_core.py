@@ -22,7 +22,7 @@ class RxCore:
         self._limit = 1 << (bits - 1)
         self._terms: tuple[NDArray[np.float32], ...] | None = None
 
-    def keys(self) -> list[tuple[Device, str]]:
+    def files(self) -> list[tuple[Device, str]]:
         """The files that this core reads."""
         return [
             (device, channel.attributes[name])

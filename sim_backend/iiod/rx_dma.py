@@ -224,25 +224,31 @@ class RxDma:
             return
         now = self._source.now(self.board)
         while stream.fill is not None:
-            segments = self._segments(stream.fill, stream.samples)
-            end = segments[-1][0] + segments[-1][1]
+            end = self._end(stream.fill, stream.samples)
             if now < end:
                 return
-            self._complete(stream, segments, end)
+            self._complete(stream)
             if len(stream.queue) + stream.in_use >= self.blocks:
                 stream.fill, stream.stalled_at = None, end
                 self._registers.set_bits(XFLOW_STATUS, OVERFLOW_BIT)
                 self._note("stall", end)
 
-    def _complete(self, stream: _Stream, segments: Segments, end: int) -> None:
+    def _complete(self, stream: _Stream) -> None:
+        assert stream.fill is not None
+        segments = self._segments(stream.fill, stream.samples)
         expected = stream.fill
         for first, n in segments:
-            if expected is not None and first != expected:
+            if first != expected:
                 self._registers.set_bits(XFLOW_STATUS, OVERFLOW_BIT)
                 self._note("overflow", expected, lost_samples=first - expected)
             expected = first + n
         stream.queue.append(_Entry(segments))
-        stream.fill = end
+        stream.fill = expected
+
+    def _end(self, first: int, n: int) -> int:
+        """Scene sample after the block that begins at `first`."""
+        last, length = self._segments(first, n)[-1]
+        return last + length
 
     def _segments(self, first: int, n: int) -> Segments:
         loss = self._losses.lost_at(first, n) if self._losses else None
@@ -325,7 +331,7 @@ class RxDma:
                     self._return_block(stream)
                     blocked = self._losses is not None and self._losses.blocked()
                     entry = None if blocked else self._take(stream)
-                    target = stream.fill
+                    target = None if stream.fill is None else self._end(stream.fill, stream.samples)
                 if entry is not None:
                     return Block(self._materialise(entry, stream.mask), stream.mask)
             if hung_up():
@@ -334,14 +340,14 @@ class RxDma:
                 with self._cond:
                     self._cond.wait(_slice(deadline))
             else:
-                self._source.wait_until(self.board, target + stream.samples, _slice(deadline))
+                self._source.wait_until(self.board, target, _slice(deadline))
             if deadline is not None and time.monotonic() >= deadline and not self._ready(stream):
                 raise IioError(errno.ETIMEDOUT)
 
     def _ready(self, stream: _Stream) -> bool:
         with self._cond:
             self._advance()
-            return bool(stream.queue)
+            return bool(stream.queue) and not (self._losses and self._losses.blocked())
 
     def _return_block(self, stream: _Stream) -> None:
         stream.in_use = False
@@ -353,8 +359,7 @@ class RxDma:
 
     def _take(self, stream: _Stream) -> _Entry | None:
         if not stream.queue and self._free_running and stream.fill is not None:
-            segments = self._segments(stream.fill, stream.samples)
-            self._complete(stream, segments, segments[-1][0] + segments[-1][1])
+            self._complete(stream)
         if not stream.queue:
             return None
         stream.in_use = True

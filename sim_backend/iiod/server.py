@@ -17,6 +17,7 @@ from sim_backend.iiod.wire import Wire
 DEFAULT_PORT = 30431
 #: Connections of one board. Beyond it one that never sent a command has to go, else the new one is refused.
 MAX_CONNECTIONS = 256
+_ACCEPT_RETRY_S = 0.05
 _log = logging.getLogger(__name__)
 
 
@@ -66,7 +67,7 @@ class BoardServer:
         self._shorten = shorten
         self._lock = threading.Lock()
         self._connections: list[_Connection] = []
-        self._stopping = False
+        self._stopping = threading.Event()
         self._listener = _listen(address)
         self.address: tuple[str, int] = self._listener.getsockname()[:2]
         self._thread = threading.Thread(target=self._accept, name=f"iiod-{self.address[0]}", daemon=True)
@@ -94,7 +95,7 @@ class BoardServer:
 
     def stop(self, timeout_s: float = 5.0) -> None:
         """Stop listening, drop the clients, join the threads. Idempotent."""
-        self._stopping = True
+        self._stopping.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -108,12 +109,13 @@ class BoardServer:
                 thread.join(timeout_s)
 
     def _accept(self) -> None:
-        while not self._stopping:
+        while not self._stopping.is_set():
             try:
                 sock, _ = self._listener.accept()
-            except OSError:
-                if self._stopping:
-                    return
+            except (
+                OSError
+            ):  # a client that left at once, or no descriptor is free: not to be retried in a hurry
+                self._stopping.wait(_ACCEPT_RETRY_S)
                 continue
             self._serve(sock)
 
@@ -149,7 +151,7 @@ class BoardServer:
     def _run(self, connection: _Connection) -> None:
         try:
             connection.session.run()
-        except Exception:  # the top of a thread: one client's trouble must not reach the others
+        except Exception:  # noqa: BLE001 - the top of a thread: one client's trouble must not reach the others
             _log.exception("connection to %s ended by an error", self.uri)
         finally:
             with self._lock, contextlib.suppress(ValueError):

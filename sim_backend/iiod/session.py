@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import logging
 import struct
 from collections.abc import Callable
 
+from hil.core.errors import HilError
 from sim_backend.iiod.board import Board
 from sim_backend.iiod.errors import HungUp, IioError
 from sim_backend.iiod.registers import Registers
@@ -17,6 +19,8 @@ from sim_backend.iiod.wire import ConnectionDone, Wire
 MAX_WRITE_BYTES = 1 << 20
 MAX_READBUF_BYTES = 1 << 31
 _DIRECT_REG = "debug/direct_reg_access"
+_log = logging.getLogger(__name__)
+_HEX = frozenset("0123456789abcdefABCDEF")
 _HELP = "PRINT VERSION TIMEOUT READ WRITE GETTRIG SETTRIG SET OPEN CLOSE READBUF WRITEBUF HELP EXIT"
 
 
@@ -62,10 +66,13 @@ class Session:
                 try:
                     if handler is None:
                         raise IioError(errno.EINVAL)
-                    handler(fields[1:])
                     self.commands += 1
+                    handler(fields[1:])
                 except IioError as err:
                     self.wire.send_status(-err.errno)
+                except HilError as err:  # the scene cannot do what was asked
+                    _log.warning("%s: %s", " ".join(fields[:4]), err)
+                    self.wire.send_status(-errno.EIO)
         except (ConnectionDone, HungUp):
             return
         finally:
@@ -174,11 +181,8 @@ class Session:
         cyclic = len(fields) == 4
         _expect(not cyclic or fields[3].upper() == "CYCLIC")
         words = -(-len(device.channels) // 32)
-        _expect(len(fields[2]) == 8 * words)
-        try:
-            mask = int(fields[2], 16)
-        except ValueError:
-            raise IioError(errno.EINVAL) from None
+        _expect(len(fields[2]) == 8 * words and all(digit in _HEX for digit in fields[2]))
+        mask = int(fields[2], 16)
         if device.id in self.board.rx:
             _expect(not cyclic)
             self.board.rx[device.id].open(self, samples, mask)
@@ -252,4 +256,4 @@ def _number(text: str, low: int, high: int) -> int:
 
 
 def _bytes(block: Block) -> tuple[memoryview, int]:
-    return memoryview(block.samples).cast("B"), block.mask
+    return memoryview(block.samples.data).cast("B"), block.mask

@@ -100,7 +100,9 @@ def _toml(name: str) -> dict[str, Any]:
 def load_board(name: str, *, serial: str) -> BoardTable:
     """A fresh context of the named board. Raises ConfigError for an unknown one."""
     if name not in board_names():
-        raise ConfigError(f"unknown board {name!r}", where="receiver.board", hint="one of " + ", ".join(board_names()))
+        raise ConfigError(
+            f"unknown board {name!r}", where="receiver.board", hint="one of " + ", ".join(board_names())
+        )
     table = _toml(name)
     context = table["context"]
     return BoardTable(

@@ -111,7 +111,12 @@ class TxDma:
     def advance(self) -> None:
         """Set the underflow bit if the stream ran dry."""
         with self._cond:
-            dry = self._end is not None and self._owner is not None and not self._cyclic and not self._free_running
+            dry = (
+                self._end is not None
+                and self._owner is not None
+                and not self._cyclic
+                and not self._free_running
+            )
             if dry and self._end is not None and self._source.now(self.board) > self._end:
                 self._registers.set_bits(XFLOW_STATUS, UNDERFLOW_BIT)
 

@@ -16,7 +16,7 @@ SEND_TIMEOUT_S = 120.0
 _RECV_BYTES = 65536
 
 
-class ConnectionDone(Exception):  # noqa: N818 - the normal end of a connection
+class ConnectionDone(Exception):
     """The peer closed the connection, or has to be dropped."""
 
 

@@ -1,0 +1,205 @@
+"""Decides whether a result may be used. No test here needs the truth.
+
+A median that noise explains is not enough: it sees only lit angles, and not an error that fewer than half
+of the blocks show. So also: outliers, the misfit region by region, the number of independent angles, the
+manifold's own uncertainty over the whole field of view, and the tension between assumption and array.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calib.gauge_fix import MAX_TENSION, Evidence, Fixed
+from calib.identifiability import manifold_loss, parameter_covariance, subspace_motion
+from calib.model import Model
+from calib.observations import Prepared
+from calib.refine import Fit
+from calib.result import LearnResult
+from calib.score import Score, degrees_of_freedom, median_offset, median_sigma
+from hil.core.calibration import unknown_sigma
+from hil.core.errors import NotIdentifiable
+from hil.core.impairments import ideal
+
+MAX_FIELD_LOSS = 1e-3  # 1 - manifold correlation: the limit of a silent failure
+EXCESS_ALLOWANCE = 0.10  # sources closer than the resolution lift the median by up to 0.03
+_MIN_USABLE = 0.5
+_REGIONS = 12
+_LINE_FIELD_U = 0.98
+
+
+def unusable(prepared: Prepared, n_sources: int | None, min_blocks: int = 20) -> str:
+    """Why these blocks cannot be learned from, or an empty string."""
+    counts = np.bincount(prepared.rank)
+    common = int(counts.argmax())
+    share = 100 * counts[common] / counts.sum()
+    if n_sources is None and common == 0:
+        return f"no source above the noise in {share:.0f} % of the blocks"
+    if prepared.usable_fraction < _MIN_USABLE:
+        if common == prepared.n_sources:
+            return (
+                f"the number of sources changes too often: {prepared.n_sources} in only {share:.0f} % of the "
+                "blocks (blocks too long for the hops, or sources that come and go)"
+            )
+        return (
+            f"{share:.0f} % of the blocks show {common} source{'s' * (common != 1)}, not {prepared.n_sources} "
+            "(sources that are copies of each other count as one)"
+        )
+    if len(prepared.index) < min_blocks:
+        return f"only {len(prepared.index)} usable blocks; at least {min_blocks} are needed"
+    return ""
+
+
+def require_motion(prepared: Prepared) -> None:
+    """Raise NotIdentifiable if every block shows the same angles."""
+    k = prepared.n_sources
+    if subspace_motion(prepared.sub) < 3:
+        raise NotIdentifiable(
+            f"all blocks show the same {k} angle{'s' * (k != 1)}: one look determines no array",
+            parameters=["gain", "phase", "position"],
+            hint="the emitter must move or hop, or the array must turn",
+        )
+
+
+def describe(
+    fit: Fit,
+    prepared: Prepared,
+    nominal: NDArray[np.float64],
+    free_positions: bool,
+    fixed: Fixed,
+    evidence: Evidence,
+    *,
+    known_shape: bool = False,
+) -> LearnResult:
+    """The verdict with everything it rests on (impairments and sigma are filled in elsewhere).
+
+    known_shape : positions and gains inside groups are known from an earlier calibration, so that unlit
+    directions need no data and few angles are enough.
+    """
+    model = fixed.model
+    n = model.n_elements
+    samples, _ = evidence.dwells.samples()
+    angles = np.sort(fixed.al * samples + fixed.be)
+    if not model.is_line:
+        angles = np.sort((angles + np.pi) % (2 * np.pi) - np.pi)
+    lit, holes, coverage = lit_range(model, angles)
+    covariance = parameter_covariance(fit, prepared.sub, free_positions)
+    loss = np.zeros(1) if known_shape else manifold_loss(fit.model, covariance, _field(model, fixed))
+    threshold = fit.score.threshold - 0.05 + EXCESS_ALLOWANCE
+    result = LearnResult(
+        impairments=ideal(n),
+        sigma=unknown_sigma(n),
+        gauge=fixed.gauge,
+        converged=True,
+        score=fit.score.score,
+        predicted_score=fit.score.predicted_score,
+        excess=fit.score.excess,
+        excess_threshold=threshold,
+        outlier_fraction=fit.score.outlier_fraction,
+        lit_deg=lit,
+        holes_deg=holes,
+        lit_coverage=coverage,
+        field_loss=float(loss.max()),
+        n_sources=prepared.n_sources,
+        n_angles=len(samples),
+        n_dwells=len(evidence.dwells),
+        not_identifiable=list(fixed.open),
+        notes=list(fixed.notes),
+    )
+    if np.ptp(prepared.whitening) > 0:
+        result.notes.append("the elements' noise powers differ; the covariances were whitened")
+    result.reason = _why_not(result, fit, fixed, n, 1 if known_shape else n + 4)
+    result.converged = not result.reason
+    return result
+
+
+def _why_not(result: LearnResult, fit: Fit, fixed: Fixed, n: int, min_angles: int) -> str:
+    k = result.n_sources
+    if not result.excess < result.excess_threshold:
+        return (
+            f"the nulls are {np.exp(result.excess):.2g} times shallower than noise explains (excess "
+            f"{result.excess:.2f}, limit {result.excess_threshold:.2f}): no array of this kind fits the data "
+            "(wrong number of sources, coherent sources, coupling, or the search failed)"
+        )
+    limit = 0.03 if k == 1 else 0.15
+    if result.outlier_fraction > limit:
+        return (
+            f"{100 * result.outlier_fraction:.0f} % of the nulls do not fit (limit {100 * limit:.0f} %): part of "
+            "the angles or of the blocks follows another array"
+        )
+    region = worst_region(fit.score, fit.theta, n, k)
+    if region > 0.3:
+        return (
+            f"in one part of the angles the nulls are {np.exp(region):.2g} times shallower than noise explains"
+        )
+    if result.n_angles < min_angles:
+        return f"only {result.n_angles} different angles were seen; at least {min_angles} are needed"
+    if not result.field_loss < MAX_FIELD_LOSS:
+        result.not_identifiable.append(
+            f"the array outside {_degrees(result.lit_deg)}" + (" and inside its gaps" * bool(result.holes_deg))
+        )
+        return (
+            "the angles seen leave the array undetermined elsewhere: 1 - correlation up to "
+            f"{result.field_loss:.1g} (limit {MAX_FIELD_LOSS:g})"
+        )
+    if fixed.tension > MAX_TENSION:
+        return (
+            f"the assumption that {fixed.gauge.assumes} disagrees with the nominal positions by "
+            f"{fixed.tension:.1f} sigmas"
+        )
+    return ""
+
+
+def _degrees(lit: tuple[float, float] | None) -> str:
+    return "the lit angles" if lit is None else f"{lit[0]:.0f} to {lit[1]:.0f} degrees"
+
+
+def worst_region(score: Score, theta: NDArray[np.float64], n_elements: int, n_sources: int) -> float:
+    """Largest median misfit over regions of equally many peaks, beyond five of its own sigmas."""
+    order = np.argsort(theta, axis=None)
+    per_peak = score.per_peak.ravel()[order]
+    nu = degrees_of_freedom(n_elements, n_sources)
+    parts = np.array_split(per_peak, max(1, min(_REGIONS, len(per_peak) // 20)))
+    return max(
+        float(np.median(part)) - median_offset(nu) - 5 * median_sigma(nu, len(part)) for part in parts
+    )
+
+
+def _field(model: Model, fixed: Fixed) -> NDArray[np.float64]:
+    """Directions that a calibration is used for, in the frame of the fit."""
+    if model.is_line:
+        return (np.linspace(-_LINE_FIELD_U, _LINE_FIELD_U, 61) - fixed.be) / fixed.al
+    return np.linspace(-np.pi, np.pi, 72, endpoint=False)
+
+
+def lit_range(
+    model: Model, angles: NDArray[np.float64]
+) -> tuple[tuple[float, float] | None, list[tuple[float, float]], float]:
+    """(low, high) degrees, gaps wider than half a beam, and the share of the range outside gaps.
+
+    angles ascending: u on a line, azimuth in (-pi, pi] on a plane.
+    """
+    if len(angles) == 0:
+        return None, [], 0.0
+    widest = 0.5 / max(model.aperture, 0.25)
+    if model.is_line:
+        gaps = np.flatnonzero(np.diff(angles) > widest)
+        total = max(float(angles[-1] - angles[0]), 1e-9)
+        dark = float(np.sum(np.diff(angles)[gaps]))
+        degrees = np.rad2deg(np.arcsin(np.clip(angles, -1, 1)))
+        holes = [(float(degrees[i]), float(degrees[i + 1])) for i in gaps]
+        return (float(degrees[0]), float(degrees[-1])), holes, 1 - dark / total
+    circle = np.append(angles, angles[0] + 2 * np.pi)
+    steps = np.diff(circle)
+    start = int(np.argmax(steps))
+    if steps[start] <= widest:
+        return (-180.0, 180.0), [], 1.0
+    ordered = np.concatenate((circle[start + 1 : -1], circle[: start + 1] + 2 * np.pi))
+    inner = np.diff(ordered)
+    gaps = np.flatnonzero(inner > widest)
+    degrees = np.rad2deg(ordered)
+    turn = 360.0 * np.floor((degrees[0] + 180) / 360)
+    degrees = degrees - turn
+    total = max(float(ordered[-1] - ordered[0]), 1e-9)
+    holes = [(float(degrees[i]), float(degrees[i + 1])) for i in gaps]
+    return (float(degrees[0]), float(degrees[-1])), holes, 1 - float(inner[gaps].sum()) / total

@@ -1,0 +1,202 @@
+"""New phases for an old calibration: after a retune only the phases between coherent groups are new.
+
+Positions, |g| and the phases inside a group survive. With at least one group of two elements on a line the
+ramp inside that group is known, so absolute angles survive too and no assumption is needed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calib import export, judge
+from calib.dwells import find_dwells
+from calib.gauge_fix import Evidence, Fixed, fix_gauge
+from calib.gauss_newton import noise_variance, normal_equations
+from calib.identifiability import peak_sigma
+from calib.layout import layout_of
+from calib.model import Model, find_peaks
+from calib.observations import Observations, Subspaces, prepare
+from calib.refine import Fit
+from calib.result import GaugeRequest, LearnResult, Prior
+from calib.score import chi2_gate, degrees_of_freedom, score_peaks
+from hil.core.calibration import Calibration, Sigma, unknown_sigma
+from hil.core.errors import ConfigError, NotIdentifiable
+from hil.core.gauge import canonical
+from hil.core.impairments import ideal
+
+_ACCEPT_EXCESS = 1.0
+_SEARCH_BLOCKS = 120
+_FIELD = (-1.02, 1.02)
+
+
+def relearn_phase(
+    obs: Observations,
+    calibration: Calibration,
+    n_sources: int | None = None,
+    *,
+    groups: tuple[tuple[int, ...], ...] | None = None,
+    gauge: GaugeRequest | None = None,
+    fc_hz: float | None = None,
+    seed: int = 0,
+    time_limit_s: float = 10.0,
+    stop: Callable[[], bool] | None = None,
+) -> LearnResult:
+    """Learn only the phases between coherent groups.
+
+    groups : elements that share LO and clock, default those of the calibration, else every element alone.
+    gauge : needed only if the groups leave a ramp open (every element of a line alone); a support or
+        anchors. fc_hz : carrier of the observations, default that of the calibration.
+
+    Raises
+    ------
+    ConfigError : groups that are not a partition of the elements, or a gauge is needed and missing.
+    """
+    begin = time.monotonic()
+    geometry, fc = calibration.geometry, fc_hz or calibration.fc_hz
+    n = geometry.n_elements
+    parts = groups or calibration.coherent_groups or tuple((m,) for m in range(n))
+    if sorted(m for part in parts for m in part) != list(range(n)):
+        raise ConfigError(f"coherent groups must name each of {n} elements once")
+    layout = layout_of(obs, geometry, fc, Prior(0.0))
+    cov = obs.covariance[:, layout.order[:, None], layout.order[None, :]]
+    prepared = prepare(Observations(cov, obs.n_snapshots, obs.time_s), n_sources)
+    reason = judge.unusable(prepared, n_sources, min_blocks=8)
+    if reason:
+        return LearnResult(ideal(n), unknown_sigma(n), calibration.gauge, False, reason)
+    model = export.model_of(calibration.impairments, layout, prepared.whitening)
+    shape = _group_basis(parts, layout.order)
+    ramp_open = model.is_line and _in_span(model.r[:, 0], shape)
+    if ramp_open and gauge is None:
+        raise ConfigError(
+            "every element has its own phase: the phase ramp along the line is open",
+            hint="give a support or an anchor",
+        )
+    rng = np.random.default_rng(seed)
+    subset = np.unique(np.linspace(0, len(prepared.index) - 1, _SEARCH_BLOCKS).astype(int))
+    sub = prepared.sub.select(subset)
+    best, best_excess, steps = model, np.inf, 0
+    for attempt in range(400):
+        start = _turned(model, shape @ _start(attempt, shape.shape[1], rng))
+        trial = _iterate(start, sub, shape, 8, ramp_open)
+        steps += 8
+        theta, depth = find_peaks(trial, sub, _FIELD)
+        excess = score_peaks(trial, sub, theta, depth).excess
+        if excess < best_excess:
+            best, best_excess = trial, excess
+        if excess < _ACCEPT_EXCESS or time.monotonic() - begin > time_limit_s or (stop is not None and stop()):
+            break
+    best = _iterate(best, prepared.sub, shape, 5, ramp_open, final=True)
+    theta, depth = find_peaks(best, prepared.sub, _FIELD)
+    score = score_peaks(best, prepared.sub, theta, depth)
+    gate = chi2_gate(degrees_of_freedom(n, prepared.n_sources))
+    weight = np.where(score.per_peak < gate, 1 / noise_variance(best, prepared.sub, theta), 0.0)
+    fit = Fit(best, theta, depth, weight, score)
+    sigma_theta = peak_sigma(best, prepared.sub, theta)
+    dwells = find_dwells(theta, sigma_theta, weight > 0, periodic=not best.is_line)
+    time_s = None if obs.time_s is None else obs.time_s[prepared.index]
+    evidence = Evidence(theta, sigma_theta, weight > 0, time_s, dwells)
+    if ramp_open and gauge is not None:
+        fixed = fix_gauge(best, layout.nominal, 0.0, gauge, evidence)
+    else:
+        fixed = Fixed(best, calibration.gauge, np.zeros((2, 2)), 0.0, [])
+    result = judge.describe(fit, prepared, layout.nominal, False, fixed, evidence, known_shape=True)
+    learned = export.impairments(fixed.model, layout, prepared.whitening)
+    result.impairments = canonical(
+        replace(calibration.impairments, gain=learned.gain), calibration.reference_element
+    )
+    result.sigma = _sigma(fit, prepared.sub, shape, calibration.sigma, layout.order, ramp_open)
+    result.peaks_deg = export.peaks_deg(fit, prepared, fixed, best.is_line)
+    result.seconds, result.steps = time.monotonic() - begin, steps
+    return result
+
+
+def _group_basis(parts: tuple[tuple[int, ...], ...], order: NDArray[np.intp]) -> NDArray[np.float64]:
+    """(N, G - 1): phase of each group against the first, in the order of the search."""
+    n = len(order)
+    basis = np.zeros((n, len(parts)))
+    for column, part in enumerate(parts):
+        basis[np.isin(order, part), column] = 1.0
+    if basis.shape[1] < 2:
+        raise NotIdentifiable(
+            "one coherent group: no phase between groups is open", parameters=["phase"],
+            hint="a common phase changes nothing; learn again if the calibration no longer fits",
+        )  # fmt: skip
+    return basis[:, 1:]
+
+
+def _in_span(values: NDArray[np.float64], basis: NDArray[np.float64]) -> bool:
+    full = np.column_stack((np.ones(len(values)), basis))
+    residual = values - full @ np.linalg.lstsq(full, values, rcond=None)[0]
+    return bool(np.linalg.norm(residual) < 0.02 * np.linalg.norm(values - values.mean()))
+
+
+def _start(attempt: int, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Unchanged phases first, then a scan for one unknown, random phases for more."""
+    if attempt == 0:
+        return np.zeros(count)
+    if count == 1 and attempt < 24:
+        return np.array([2 * np.pi * attempt / 24])
+    return rng.uniform(-np.pi, np.pi, count)
+
+
+def _turned(model: Model, phase: NDArray[np.float64]) -> Model:
+    return replace(model, g=model.g * np.exp(1j * phase))
+
+
+def _iterate(
+    model: Model,
+    sub: Subspaces,
+    basis: NDArray[np.float64],
+    n_steps: int,
+    ramp_open: bool,
+    *,
+    final: bool = False,
+) -> Model:
+    """Gauss-Newton on the group phases alone."""
+    n = model.n_elements
+    eps = np.geomspace(0.1, 1e-3, n_steps)
+    pin = basis.T @ (model.r[:, 0] - model.r[:, 0].mean()) if ramp_open else np.zeros(basis.shape[1])
+    for step in range(n_steps):
+        theta, depth = find_peaks(model, sub, _FIELD)
+        weight = 1 / (depth + eps[step])
+        if final:
+            nu = degrees_of_freedom(n, sub.n_sources)
+            weight = nu / (nu * noise_variance(model, sub, theta) + depth)
+        weight = np.where(depth < 0.999, weight, 0.0)
+        equations = normal_equations(model, sub, theta, weight)
+        phases = slice(n, 2 * n)
+        hessian = basis.T @ equations.hessian[phases, phases] @ basis
+        hessian += equations.total_weight * np.outer(pin, pin)
+        hessian[np.diag_indices_from(hessian)] *= 1.01
+        hessian[np.diag_indices_from(hessian)] += 1e-9 * equations.total_weight
+        x = -np.linalg.solve(hessian, basis.T @ equations.gradient[phases])
+        model = _turned(model, basis @ (x / max(1.0, np.abs(x).max() / 0.7)))
+    return model
+
+
+def _sigma(
+    fit: Fit,
+    sub: Subspaces,
+    basis: NDArray[np.float64],
+    old: Sigma,
+    order: NDArray[np.intp],
+    ramp_open: bool,
+) -> Sigma:
+    """The old sigma with the group phases' own added."""
+    n = fit.model.n_elements
+    equations = normal_equations(fit.model, sub, fit.theta, fit.weight)
+    hessian = basis.T @ equations.hessian[n : 2 * n, n : 2 * n] @ basis
+    if ramp_open:
+        pin = basis.T @ (fit.model.r[:, 0] - fit.model.r[:, 0].mean())
+        hessian += equations.total_weight * np.outer(pin, pin)
+    covariance = basis @ np.linalg.pinv(hessian) @ basis.T
+    at = int(np.flatnonzero(order == 0)[0])
+    variance = np.diag(covariance) + covariance[at, at] - 2 * covariance[:, at]
+    phase = np.empty(n)
+    phase[order] = np.rad2deg(np.sqrt(np.maximum(variance, 0)))
+    return replace(old, phase_deg=np.hypot(np.nan_to_num(old.phase_deg), phase))

@@ -1,0 +1,1 @@
+"""Speed of every stage on this machine, beside peers that are installed and the machine's own limit."""

@@ -1,0 +1,43 @@
+"""The stages: one line and one file each."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from hil.bench.measure import StageReport
+from hil.core.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class BenchStage:
+    """Name on the command line, title in tables, and the module whose `run(quick)` measures it."""
+
+    name: str
+    title: str
+    module: str
+
+
+STAGES: tuple[BenchStage, ...] = (
+    BenchStage("music", "MUSIC frame, two sources", "hil.bench.music"),
+    BenchStage("samples", "Samples: conversion, covariance, PSD", "hil.bench.samples"),
+    BenchStage("simulator", "Simulated array", "hil.bench.simulator"),
+    BenchStage("iio", "Capture over IIO", "hil.bench.iio_capture"),
+    BenchStage("learning", "Learning without labels", "hil.bench.learning"),
+)
+
+
+def chosen(names: Sequence[str]) -> tuple[BenchStage, ...]:
+    """The stages of these names in the table's order, all for none. Raises ConfigError."""
+    known = [s.name for s in STAGES]
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"no stage {name!r}", where="hil bench", hint=f"stages: {', '.join(known)}")
+    return tuple(s for s in STAGES if not names or s.name in names)
+
+
+def run_stage(stage: BenchStage, quick: bool) -> StageReport:
+    """Measure one stage; its module is imported now."""
+    run: Callable[[bool], StageReport] = importlib.import_module(stage.module).run
+    return run(quick)

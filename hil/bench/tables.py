@@ -1,0 +1,81 @@
+"""Benchmark results as JSON values, Markdown and a picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hil.bench.measure import Row, StageReport
+from hil.bench.table import BenchStage
+
+Results = Mapping[BenchStage, StageReport]
+
+
+def as_dict(results: Results) -> dict[str, Any]:
+    """Stage name -> title, rows, missing peers and notes."""
+    return {
+        stage.name: {
+            "title": stage.title,
+            "rows": [asdict(row) for row in report.rows],
+            "missing": dict(report.missing),
+            "notes": list(report.notes),
+        }
+        for stage, report in results.items()
+    }
+
+
+def markdown(results: Results, machine: Mapping[str, Any]) -> str:
+    """One table per stage."""
+    lines = [
+        "# Speed on this machine",
+        "",
+        f"{machine['processor']}, {machine['cores']} cores, Python {machine['python']}, numpy {machine['numpy']}; "
+        f"one thread: {machine['gflops_float32_one_thread']:.0f} Gflop/s (float32), "
+        f"{machine['copy_gbytes_per_s']:.1f} GB/s.",
+        "",
+        "Medians of interleaved rounds, CPU time. Ratio: time of the other over ours; above 1 ours is faster.",
+    ]
+    for stage, report in results.items():
+        lines += ["", f"## {stage.title}", "", "| case | who | figure | ratio | |", "|---|---|---|---|---|"]
+        lines += [
+            f"| {row.case} | {row.who} | {_figure(row)} | {_ratio(row)} | {row.note} |" for row in report.rows
+        ]
+        lines += [""] if report.missing or report.notes else []
+        lines += [f"- {note}" for note in report.notes]
+        lines += [f"- missing: {name} ({how})" for name, how in report.missing.items()]
+    return "\n".join(lines) + "\n"
+
+
+def save_plot(results: Results, path: Path) -> None:
+    """Bars of all ratios, one panel a stage. Raises ConfigError for a name that cannot be written."""
+    from hil.plots import ACCENT, CALIBRATED, new_figure, save
+
+    panels = {s: [r for r in report.rows if r.ratio] for s, report in results.items()}
+    panels = {s: rows for s, rows in panels.items() if rows}
+    heights = [len(rows) for rows in panels.values()] or [1]
+    figure = new_figure(9.0, 1.2 + 0.24 * sum(heights) + 0.7 * len(heights))
+    axes = figure.subplots(len(heights), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
+    for ax, (stage, rows) in zip(axes, panels.items(), strict=False):
+        names = [f"{row.case}: {row.who}" for row in rows]
+        colours = [ACCENT if row.who == "machine limit" else CALIBRATED for row in rows]
+        ax.barh(names, [row.ratio or math.nan for row in rows], color=colours, height=0.7)
+        for i, row in enumerate(rows):
+            ax.annotate(f" {_ratio(row)}", (row.ratio or 0.0, i), va="center", fontsize=7)
+        ax.axvline(1.0, color="black", linewidth=0.8)
+        ax.set_xscale("log")
+        ax.invert_yaxis()
+        ax.tick_params(labelsize=7)
+        ax.set_title(stage.title, fontsize=9, loc="left")
+    axes[-1].set_xlabel("CPU time over ours (right of the line: ours is faster)")
+    save(figure, path)
+
+
+def _figure(row: Row) -> str:
+    return f"{row.value:.3g} {row.unit}" if row.value < 100 else f"{row.value:.0f} {row.unit}"
+
+
+def _ratio(row: Row) -> str:
+    return "" if row.ratio is None else f"{row.ratio:.2f}" if row.ratio < 10 else f"{row.ratio:.0f}"

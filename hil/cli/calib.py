@@ -1,0 +1,348 @@
+"""`hil calib`: look at calibrations, check, compare, apply, convert, and go back to earlier ones."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from hil.cli.info import print_fields
+from hil.cli.options import RelearnOption, StaleOption, is_device
+from hil.cli.output import JsonOption, console, emit
+from hil.core.calibration import Calibration
+from hil.core.errors import ConfigError
+from hil.core.frame import StreamInfo
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+
+WhichArgument = Annotated[
+    str, typer.Argument(metavar="CAL", help="Calibration file, or (the beginning of) an id in the store.")
+]
+SerialOption = Annotated[
+    str | None, typer.Option("--serial", help="Of this device; default: the one last worked on.")
+]
+
+
+def find(text: str) -> Calibration:
+    """A calibration by file or by id in the store. Raises CalibrationError."""
+    from hil.export import read
+    from hil.store import Store
+
+    if Path(text).exists() or "." in text or "/" in text:
+        return read(Path(text))
+    return Store().get(text)
+
+
+def describe_calibration(c: Calibration) -> dict[str, Any]:
+    """The JSON object of a calibration."""
+    imp = c.impairments
+    elements = [
+        {
+            "element": m,
+            "label": c.geometry.labels[m],
+            "gain_db": 20 * math.log10(abs(imp.gain[m])),
+            "sigma_gain_db": float(c.sigma.gain_db[m]),
+            "phase_deg": float(np.degrees(np.angle(imp.gain[m]))),
+            "sigma_phase_deg": float(c.sigma.phase_deg[m]),
+            "position_error_m": imp.position_error_m[m].tolist(),
+            "sigma_position_m": c.sigma.position_m[m].tolist(),
+            "delay_s": float(imp.delay_s[m]),
+        }
+        for m in range(imp.n_elements)
+    ]
+    coupling = imp.coupling - np.eye(imp.n_elements)
+    return {
+        "id": c.id,
+        "method": c.method,
+        "converged": c.converged,
+        "score": c.score,
+        "predicted_score": c.predicted_score,
+        "device_model": c.device_model,
+        "device_serial": c.device_serial,
+        "epoch": None if c.epoch is None else c.epoch.id,
+        "fc_hz": c.fc_hz,
+        "valid_hz": [c.valid.fc_min_hz, c.valid.fc_max_hz],
+        "gains_db": c.valid.gains_db,
+        "created_utc": c.created_utc,
+        "expires_utc": c.valid.expires_utc,
+        "gain_convention": c.gain_convention,
+        "reference_element": c.reference_element,
+        "gauge": c.gauge.kind,
+        "assumes": c.gauge.assumes,
+        "angle_sigma_deg": c.gauge.angle_sigma_deg,
+        "coupling_max_db": 20 * math.log10(top) if (top := float(np.max(np.abs(coupling)))) else None,
+        "angle_table": imp.angle_table_deg is not None,
+        "stale_reason": c.stale_reason,
+        "captures": list(c.captures),
+        "metrics": c.metrics,
+        "n_elements": imp.n_elements,
+        "elements": elements,
+    }
+
+
+def _show(found: dict[str, Any], json: str | None) -> None:
+    emit(json, found)
+    if json != "-":
+        print_fields(found)
+
+
+@app.command()
+def show(which: WhichArgument, json: JsonOption = None) -> None:
+    """Show what a calibration holds: hil calib show array.h5"""
+    _show(describe_calibration(find(which)), json)
+
+
+@app.command()
+def age(which: WhichArgument, json: JsonOption = None) -> None:
+    """Show how old a calibration is, and when it expires: hil calib age array.h5"""
+    from hil.store.status import parse_utc
+
+    c, now = find(which), datetime.now(UTC)
+    created, expires = parse_utc(c.created_utc), parse_utc(c.valid.expires_utc)
+    _show(
+        {
+            "id": c.id,
+            "created_utc": c.created_utc,
+            "age_s": None if created is None else (now - created).total_seconds(),
+            "expires_utc": c.valid.expires_utc,
+            "expires_in_s": None if expires is None else (expires - now).total_seconds(),
+            "expired": expires is not None and now >= expires,
+        },
+        json,
+    )
+
+
+@app.command()
+def check(
+    which: WhichArgument,
+    source: Annotated[str, typer.Argument(metavar="INPUT", help="Recording or device URI.")],
+    stale_ok: StaleOption = None,
+    relearn_phase: RelearnOption = False,
+    json: JsonOption = None,
+) -> None:
+    """Tell whether a calibration may be used on a recording or device; exit code 4 if not.
+
+    \b
+    Examples:
+      hil calib check array.h5 rec.sigmf-meta
+      hil calib check array.h5 iio:ip:192.168.2.1 --json -
+    """
+    from hil.store import require_usable
+
+    c = find(which)
+    results = [(stream, require_usable(c, stream, stale_ok=stale_ok or "", relearn_phase=relearn_phase))
+               for stream in _streams(source)]  # fmt: skip
+    stream, worst = next(((s, r) for s, r in results if r.status != "valid"), results[0])
+    found = {
+        "id": c.id,
+        "calibration_status": worst.status,
+        "field": worst.field,
+        "reason": worst.reason,
+        "hint": worst.hint,
+        "age_s": worst.age_s,
+        "epoch": stream.epoch.id,
+        "stale_ok": stale_ok or "",
+    }
+    _show(found, json)
+
+
+def _streams(source: str) -> list[StreamInfo]:
+    """The streams of a recording (one per change) or of a device as it is now."""
+    from drivers.sigmf_files import open_recording
+
+    if is_device(source):
+        from drivers.registry import open_device
+        from hil.core.device import RxConfig
+
+        with open_device(source) as device:
+            return [device.configure(RxConfig())]
+    with open_recording(source) as recording:
+        if not recording.segments:
+            return [recording.stream]
+        distinct = {(s.stream.epoch.id, s.stream.config): s.stream for s in recording.segments}
+        return list(distinct.values())
+
+
+@app.command()
+def diff(first: WhichArgument, second: WhichArgument, json: JsonOption = None) -> None:
+    """Compare two calibrations element by element, both in the same gauge: hil calib diff old.h5 new.h5"""
+    from hil.core.gauge import canonical
+
+    a, b = find(first), find(second)
+    if a.geometry.n_elements != b.geometry.n_elements:
+        raise ConfigError(
+            f"{a.geometry.n_elements} and {b.geometry.n_elements} elements: nothing to compare",
+            hint="compare calibrations of one array",
+        )
+    x, y = canonical(a.impairments), canonical(b.impairments)
+    ratio = y.gain / x.gain
+    moved_m = y.position_error_m - x.position_error_m
+    angles_deg = np.linspace(-60.0, 60.0, 121)
+    tables = [c.impairments.angle_table_deg for c in (a, b)]
+    low = max((float(t[0]) for t in tables if t is not None), default=-60.0)
+    high = min((float(t[-1]) for t in tables if t is not None), default=60.0)
+    angles_deg = angles_deg[(angles_deg >= low) & (angles_deg <= high)]
+    p, q = (c.steering(angles_deg, a.fc_hz) for c in (a, b))
+    match = np.abs(np.sum(p.conj() * q, axis=0)) / (np.linalg.norm(p, axis=0) * np.linalg.norm(q, axis=0))
+    _show(
+        {
+            "first": a.id,
+            "second": b.id,
+            "same_device": a.device_serial == b.device_serial,
+            "same_epoch": a.epoch is not None and a.epoch == b.epoch,
+            "same_geometry": a.geometry.equals(b.geometry),
+            "manifold_correlation_min": float(match.min()) if len(match) else None,
+            "coupling_change_max": float(np.max(np.abs(y.coupling - x.coupling))),
+            "elements": [
+                {
+                    "element": m,
+                    "gain_change_db": 20 * math.log10(abs(ratio[m])),
+                    "phase_change_deg": float(np.degrees(np.angle(ratio[m]))),
+                    "position_change_m": moved_m[m].tolist(),
+                    "delay_change_s": float(y.delay_s[m] - x.delay_s[m]),
+                }
+                for m in range(len(ratio))
+            ],
+        },
+        json,
+    )
+
+
+@app.command()
+def apply(
+    recording: Annotated[Path, typer.Argument(metavar="IN", help="Recording.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Corrected recording, .sigmf-collection or .sigmf-meta.")
+    ],
+    which: WhichArgument,
+    stale_ok: StaleOption = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing OUT.")] = False,
+    json: JsonOption = None,
+) -> None:
+    """Write a recording whose samples are corrected: hil calib apply rec.sigmf-meta out.sigmf-meta array.h5"""
+    from drivers.sigmf_files import open_recording
+    from hil.recorder.corrected import write_corrected
+    from hil.store import require_usable
+
+    c = find(which)
+    statuses = [
+        require_usable(c, stream, stale_ok=stale_ok or "").status for stream in _streams(str(recording))
+    ]
+    status = next((s for s in statuses if s != "valid"), "valid")
+    if status not in ("valid", "unverified"):
+        c = replace(c, stale_reason=stale_ok or "")
+    with open_recording(recording) as opened:
+        summary = write_corrected(opened, out, c, status=status, overwrite=overwrite)
+    _show(
+        {
+            "file": out,
+            "calibration": c.id,
+            "calibration_status": status,
+            "stale_reason": c.stale_reason,
+            "samples": summary.samples,
+            "gaps": summary.gaps,
+            "epochs": summary.epochs,
+        },
+        json,
+    )
+
+
+@app.command()
+def export(
+    which: WhichArgument,
+    out: Annotated[Path, typer.Argument(metavar="OUT")],
+    format: Annotated[
+        str | None, typer.Option("--format", help="h5, mat, npz, json or csv; default: by OUT's ending.")
+    ] = None,
+    json: JsonOption = None,
+) -> None:
+    """Write a calibration in another format: hil calib export array.h5 array.mat"""
+    from hil.export import FORMATS
+    from hil.export import export as write
+
+    by_suffix = {f.suffix: key for key, f in FORMATS.items() if f.module}
+    name = format or by_suffix.get(out.suffix.lower(), "")
+    if not name:
+        raise ConfigError(
+            f"the ending of {out} names no format",
+            where="--format",
+            hint=f"one of {', '.join(by_suffix.values())}",
+        )
+    c = find(which)
+    write(c, out, name)
+    _show({"id": c.id, "format": name, "file": out, "about": FORMATS[name].about}, json)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="Calibration as h5, npz or json.")],
+    format: Annotated[
+        str | None, typer.Option("--format", help="h5, npz or json; default: by the file's ending.")
+    ] = None,
+    json: JsonOption = None,
+) -> None:
+    """Put a calibration file into the store and make it current: hil calib import array.json"""
+    from hil.export import read
+    from hil.store import Store
+
+    c = read(file, format)
+    Store().add(c)
+    _show({"id": c.id, "serial": c.device_serial, "current": c.id}, json)
+
+
+@app.command()
+def history(serial: SerialOption = None, json: JsonOption = None) -> None:
+    """List every calibration in the store, oldest first; nothing is ever deleted."""
+    from hil.store import Store
+
+    store = Store()
+    rows = [
+        {
+            "current": entry.current,
+            "id": entry.id,
+            "serial": entry.serial,
+            "model": entry.model,
+            "method": entry.method,
+            "fc_hz": entry.fc_hz,
+            "converged": entry.converged,
+            "added_utc": entry.added_utc,
+        }
+        for entry in store.history(serial)
+    ]
+    emit(json, {"calibrations": rows, "store": store.folder})
+    if json != "-":
+        print_fields({"store": store.folder, "calibrations": rows})
+
+
+@app.command()
+def undo(serial: SerialOption = None, json: JsonOption = None) -> None:
+    """Go back to the calibration that was current before."""
+    from hil.store import Store
+
+    _moved(Store().undo(serial), json)
+
+
+@app.command()
+def redo(serial: SerialOption = None, json: JsonOption = None) -> None:
+    """Take the last undo back."""
+    from hil.store import Store
+
+    _moved(Store().redo(serial), json)
+
+
+@app.command()
+def restore(identity: Annotated[str, typer.Argument(metavar="ID")], json: JsonOption = None) -> None:
+    """Make a stored calibration current again: hil calib restore 3f2a"""
+    from hil.store import Store
+
+    _moved(Store().restore(identity), json)
+
+
+def _moved(current: str | None, json: str | None) -> None:
+    emit(json, {"current": current})
+    console.print(f"current: {current or 'none'}", highlight=False)

@@ -1,0 +1,59 @@
+"""`hil gui`: the desktop application."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hil.core.errors import DriverUnavailable
+
+if TYPE_CHECKING:
+    from hil.demo import DemoResult
+
+
+def gui(
+    device: Annotated[
+        str, typer.Argument(metavar="[DEVICE]", help="Device URI; without it the simulated array.")
+    ] = "sim:",
+    array: Annotated[
+        str, typer.Option("--array", metavar="SPEC", help="The array, e.g. ula:8:0.5.")
+    ] = "ula:8:0.5",
+    support: Annotated[
+        str, typer.Option("--support", metavar="A:B", help="Directions that the emitters fill.")
+    ] = "-60:60",
+) -> int:
+    """Open the live window: MUSIC with the nominal and the learned array, learned elements, health.
+
+    \b
+    Examples:
+      hil gui
+      hil gui iio:ip:192.168.2.1 --array ula:4:0.5
+    """
+    if not has_display():
+        raise DriverUnavailable(
+            "there is no display", hint="work headless (hil learn, hil spectrum), or start under a desktop"
+        )
+    from gui.app import show
+
+    return show(device, array, support)
+
+
+def has_display() -> bool:
+    """True where a window can be opened."""
+    if sys.platform in ("win32", "darwin") or os.environ.get("QT_QPA_PLATFORM") == "offscreen":
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def open_after_demo(result: DemoResult) -> None:
+    """After `hil demo`: the live window on the same scene, where a display is there."""
+    if not has_display():
+        return
+    from gui.app import show
+
+    support = result.calibration.gauge.support_deg if result.calibration else None
+    low, high = support or (-60.0, 60.0)
+    show(f"sim:{result.files['scene']}", None, f"{low:g}:{high:g}")

@@ -1,0 +1,227 @@
+"""`hil scene`: write, check and draw scene files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hil.cli.output import JsonOption, console, emit
+from hil.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sim_backend.scene import Scene
+
+app = typer.Typer(
+    help="Write, check and draw scene files: the simulated array, its errors and its emitters.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+SceneFile = Annotated[Path, typer.Argument(metavar="FILE", help="Scene file (TOML).")]
+
+_NEW = """\
+# A scene for the simulated array. Every key is optional; unknown keys are an error. These are the defaults.
+# Angles in degrees: broadside angle of a line (positive towards +x), azimuth from +y towards +x of other arrays.
+seed = 7                            # draws the array's errors, the emitters' symbols and hops, and the noise
+duration_s = 60.0
+
+[array]
+kind = "ula"                        # "ula" (on x), "uca" (in x, y), "positions"
+n_elements = 8
+spacing_wavelengths = 0.5           # ula; uca: radius_wavelengths; positions: positions_m = [[x, y, z], ...]
+# ports = [0, 1, 2, 3, 4, 5, 6, 7]  # element i is connected to receiver channel ports[i]
+
+[receiver]
+board = "fmcomms5"                  # "pluto" 2, "fmcomms5" 4, "adrv9009" 2, "adrv9009-zu11eg" 4 channels
+fc_hz = 2.45e9
+fs_hz = 2.5e6                       # ADRV9009: a rate of its profiles, such as 30.72e6
+snr_db = 20.0                       # per element and sample, strongest emitter
+peak_dbfs = -12.0                   # RMS level of the strongest emitter at the board's nominal gain
+adc_bits = 12
+
+[impairments]                       # drawn once from the seed
+gain_std = 0.3                      # of |dg| around 1, complex normal
+phase_std_deg = "uniform"           # extra random phase per element; or degrees
+position_std_wavelengths = 0.1
+coupling_db = -200.0                # nearest neighbour
+delay_std_s = 0.0
+iq_image_db = -200.0
+dc_dbfs = -200.0
+relock_phase = true                 # new random phase per chip at LO and rate writes; default: as the board does
+drift_deg_per_minute = 0.0
+angle_dependent_phase_deg = 0.0     # greatest error within +-60 degrees
+
+[[emitter]]                         # one table for each emitter; `emitter = []` for none
+angle_deg = 0.0                     # where it stands if it neither hops nor tracks
+elevation_deg = 0.0
+power_db = 0.0
+waveform = "qpsk"                   # "cw", "noise", "qpsk", "ofdm", "srs"; or instead file = "x.sigmf-meta"
+offset_hz = 1.0e5                   # from the LO, and follows it; or instead rf_hz = absolute
+symbol_rate_hz = 5.0e5
+hop = { period_s = 0.01, min_deg = -60.0, max_deg = 60.0 }            # a new random angle every period
+# track = { rate_deg_per_s = 5.0, min_deg = -60.0, max_deg = 60.0 }   # or to and fro
+# paths = [ { angle_deg = 30.0, delay_s = 1.0e-7, power_db = -6.0 } ] # coherent multipath
+# (two "cw" emitters at one frequency are coherent, too: give them different offsets)
+
+[learn]
+support_deg = [-60.0, 60.0]         # what the learner may assume; default: the emitters' range
+sources = 1                         # or "auto"
+
+# [[target]]
+# angle_deg = 10.0
+# range_m = 30.0
+# rcs_db = 0.0
+# speed_m_s = 0.0
+# [ofdm]
+# n_subcarriers = 64
+# spacing_hz = 15e3
+# cp_samples = 16
+# [faults]                          # in scene seconds
+# overflow_every_s = 1.0            # the device loses overflow_samples = 4096 and sets its overflow bit
+# disconnect_at_s = [5.0]
+# stall_at_s = [5.0]                # for stall_s = 5.0
+# slip_samples_at_s = [5.0]         # channel slip_channel = 1 of slip_board = 0 slips by slip_samples = 1
+# garbage_after_retune = 2048       # samples
+# short_reads = true
+# [chamber]
+# positioner = "rotctld"            # emitter angles turn with the table
+"""
+
+
+@app.command("new")
+def new(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Scene file to write.")],
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it is there.")] = False,
+    json: JsonOption = None,
+) -> None:
+    """Write the default scene with a comment on every key.
+
+    \b
+    Example:
+      hil scene new my.toml && hil scene show my.toml --plot my.png
+    """
+    try:
+        with out.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(_NEW)
+    except FileExistsError:
+        raise ConfigError("is there already", where=str(out), hint="add --force to overwrite it") from None
+    except (OSError, ValueError) as err:
+        raise ConfigError(f"cannot write: {err}", where=str(out)) from err
+    emit(json, {"files": {"scene": str(out)}})
+    console.print(f"Wrote {out}. Next: hil scene show {out}", markup=False)
+
+
+@app.command("check")
+def check(file: SceneFile, json: JsonOption = None) -> None:
+    """Check a scene file: keys, types, ranges, and that it can be simulated.
+
+    \b
+    Example:
+      hil scene check my.toml --json -
+    """
+    scene = _simulable(file)
+    emit(json, _summary(scene))
+    console.print(f"{file}: no error", markup=False)
+
+
+@app.command("show")
+def show(
+    file: SceneFile,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="F.png", help="Draw array, ports, emitters and angles.")
+    ] = None,
+    json: JsonOption = None,
+) -> None:
+    """Describe a scene, and draw it with --plot.
+
+    \b
+    Example:
+      hil scene show my.toml --plot my.png
+    """
+    scene = _simulable(file)
+    summary = _summary(scene)
+    if plot is not None:
+        from hil.cli.scene_plot import draw_scene
+
+        draw_scene(scene, plot)
+        summary["files"] = {"plot": str(plot)}
+    emit(json, summary)
+    for line in _lines(scene):
+        console.print(line, markup=False, highlight=False)
+    if plot is not None:
+        console.print(f"Drawn in {plot}", markup=False)
+
+
+def _simulable(file: Path) -> Scene:
+    """Load a scene and make sure that the engine takes it (recordings, delays, coupling)."""
+    from sim_backend.engine import ArrayEngine
+    from sim_backend.scene import load_scene
+
+    scene = load_scene(file)
+    ArrayEngine(scene, free_running=True).close()
+    return scene
+
+
+def _summary(scene: Scene) -> dict[str, Any]:
+    from sim_backend.drawn import draw
+
+    emitters = [
+        {"waveform": e.waveform, "range_deg": e.range_deg, "power_db": e.power_db,
+         "motion": "hop" if e.hop else "track" if e.track else "static", "n_paths": len(e.paths)}
+        for e in scene.emitters
+    ]  # fmt: skip
+    return {
+        "board": scene.receiver.board,
+        "n_boards": scene.n_boards,
+        "n_elements": scene.n_elements,
+        "fc_hz": scene.receiver.fc_hz,
+        "fs_hz": scene.receiver.fs_hz,
+        "snr_db": scene.receiver.snr_db,
+        "seed": scene.seed,
+        "duration_s": scene.duration_s,
+        "positions_m": draw(scene).positions_m,
+        "ports": list(scene.array.ports) or list(range(scene.n_elements)),
+        "emitters": emitters,
+        "support_deg": scene.support_deg,
+        "sources": "auto" if scene.sources is None else scene.sources,
+        "n_targets": len(scene.targets),
+        "faults": scene.faults.any,
+    }
+
+
+def _lines(scene: Scene) -> list[str]:
+    from hil.core.units import format_si
+
+    r, a = scene.receiver, scene.array
+    size = {
+        "ula": f"spacing {a.spacing_wavelengths:g} wavelengths",
+        "uca": f"radius {a.radius_wavelengths:g} wavelengths",
+        "positions": "listed positions",
+    }[a.kind]
+    lines = [
+        f"array     {a.kind} of {scene.n_elements} elements, {size}",
+        f"receiver  {scene.n_boards} x {r.board}, {format_si(r.fc_hz, 'Hz')}, {format_si(r.fs_hz, 'S/s')}, "
+        f"{r.adc_bits} bits, SNR {r.snr_db:g} dB, {r.peak_dbfs:g} dBFS",
+    ]
+    for k, e in enumerate(scene.emitters):
+        low, high = e.range_deg
+        if e.hop:
+            move = f"hops in {low:g}..{high:g} deg every {format_si(e.hop.period_s, 's')}"
+        elif e.track:
+            move = f"moves to and fro in {low:g}..{high:g} deg at {e.track.rate_deg_per_s:g} deg/s"
+        else:
+            move = f"stands at {low:g} deg"
+        paths = f", {len(e.paths)} more paths" if e.paths else ""
+        offset_hz = e.offset_hz if e.rf_hz is None else e.rf_hz - r.fc_hz
+        if abs(offset_hz) > r.fs_hz / 2:
+            paths += f" - OUT OF BAND: {format_si(offset_hz, 'Hz')} from the LO"
+        lines.append(f"emitter {k} {e.file or e.waveform} {e.power_db:+g} dB, {move}{paths}")
+    support = scene.support_deg
+    lines.append(
+        "learner   "
+        + (f"may assume {support[0]:g}..{support[1]:g} deg" if support else "no support declared")
+    )
+    return lines

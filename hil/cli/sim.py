@@ -1,0 +1,135 @@
+"""`hil sim`: a simulated array on the network, for clients that think it is hardware."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hil.cli.output import console
+from hil.core.errors import ConfigError
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
+
+_PARENT_POLL_S = 0.5
+
+
+@app.callback()
+def _sim() -> None:
+    """Serve a simulated array on the network."""
+
+
+@app.command("serve")
+def serve(
+    scene: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Scene file; default scene without.")
+    ] = None,
+    iio: Annotated[
+        str, typer.Option(metavar="HOST[:PORT]", help="Address of the first board; the others follow it.")
+    ] = "127.0.0.2",
+    soapy: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="SoapyRemote server (not in this version).")
+    ] = None,
+    rotator: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="rotctld server (not in this version).")
+    ] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write what was drawn and what happens, as JSON lines."),
+    ] = None,
+    free_running: Annotated[
+        bool, typer.Option("--free-running", help="As fast as clients read, not in real time.")
+    ] = False,
+    allow_remote: Annotated[
+        bool, typer.Option("--allow-remote", help="Also listen on addresses that are not loopback.")
+    ] = False,
+    parent: Annotated[int | None, typer.Option(hidden=True, metavar="PID")] = None,
+) -> None:
+    """Serve a simulated array as IIO network contexts until SIGINT (exit 130) or SIGTERM (exit 0).
+
+    Prints one JSON line, {"ready": true, "iio": ["ip:127.0.0.2", ...]}, when clients are accepted: one context
+    per board, on the address given and the following ones.
+
+    \b
+    Examples:
+      hil sim serve
+      hil sim serve --scene chamber.toml --truth truth.jsonl --iio 127.0.0.2:45001
+      iio_info -u ip:127.0.0.2
+    """
+    for option, value in (("--soapy", soapy), ("--rotator", rotator)):
+        if value is not None:
+            raise ConfigError(
+                "not available in this version", where=option, hint="leave the option out; use --iio"
+            )
+    from sim_backend.scene import load_scene
+    from sim_backend.serve import serve as serve_scene
+
+    loaded = load_scene(scene)
+    stop = threading.Event()
+    with _stop_signals(stop) as received:
+        if parent is not None:
+            threading.Thread(target=_watch_parent, args=(parent, stop), daemon=True).start()
+        serve_scene(
+            loaded,
+            iio=iio,
+            truth_path=truth,
+            free_running=free_running,
+            allow_remote=allow_remote,
+            stop_event=stop,
+            on_ready=_print_ready,
+        )
+    if signal.SIGINT in received:
+        raise typer.Exit(130)
+
+
+def _print_ready(ready: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(ready) + "\n")
+    sys.stdout.flush()
+    console.print(f"serving {len(ready['iio'])} board(s): " + " ".join(ready["iio"]) + " (Ctrl-C stops)")
+
+
+@contextmanager
+def _stop_signals(stop: threading.Event) -> Iterator[list[int]]:
+    """Let SIGINT and SIGTERM set `stop` instead of tearing through the servers; yields those that came."""
+    received: list[int] = []
+
+    def handler(signum: int, frame: Any) -> None:
+        del frame
+        received.append(signum)
+        stop.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def _watch_parent(pid: int, stop: threading.Event) -> None:
+    """Set `stop` when process `pid` has gone, so that no server outlives the test or demo that started it."""
+    is_child = os.getppid() == pid
+    while not stop.wait(_PARENT_POLL_S):
+        if is_child:
+            gone = os.getppid() != pid
+        else:
+            try:
+                os.kill(pid, 0)
+                gone = False
+            except PermissionError:
+                gone = False
+            except OSError:
+                gone = True
+        if gone:
+            stop.set()

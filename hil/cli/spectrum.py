@@ -1,0 +1,141 @@
+"""`hil spectrum`: directions of arrival."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from hil.cli.options import (
+    ArrayOption,
+    CalibrationOption,
+    FcOption,
+    FsOption,
+    GainOption,
+    RelearnOption,
+    StaleOption,
+    is_device,
+    rx_config,
+)
+from hil.cli.output import JsonOption, console, emit, plain
+from hil.core.errors import ConfigError
+
+
+def spectrum(
+    source: Annotated[str, typer.Argument(metavar="INPUT", help="Device URI or recording.")],
+    calibration: CalibrationOption = None,
+    sources: Annotated[
+        str, typer.Option("--sources", metavar="K", help="Emitters at a time, or auto (MDL).")
+    ] = "auto",
+    method: Annotated[str, typer.Option("--method", help="music, capon or bartlett.")] = "music",
+    grid: Annotated[
+        str | None, typer.Option("--grid", metavar="A:B:STEP", help="Angles searched, degrees.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="F.png", help="Draw the spectrum.")] = None,
+    at: Annotated[float, typer.Option("--at", metavar="S", help="Where in a recording, seconds.")] = 0.0,
+    snapshots: Annotated[
+        int, typer.Option("--snapshots", metavar="N", min=16, max=10_000_000, help="Samples per estimate.")
+    ] = 4096,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Device: one JSON line per estimate until interrupted.")
+    ] = False,
+    zmq: Annotated[
+        str | None,
+        typer.Option(
+            "--zmq", metavar="ADDR", help="With --follow: publish the lines, e.g. tcp://127.0.0.1:5556."
+        ),
+    ] = None,
+    array: ArrayOption = None,
+    fc: FcOption = None,
+    fs: FsOption = None,
+    gain: GainOption = None,
+    relearn_phase: RelearnOption = False,
+    stale_ok: StaleOption = None,
+    json: JsonOption = None,
+) -> None:
+    """Directions of arrival of a device or recording, with one standard deviation each.
+
+    \b
+    Examples:
+      hil spectrum rec.sigmf-meta --calibration array.h5 --plot spectrum.png
+      hil spectrum sim: --array ula:8:0.5 --follow
+    """
+    from hil.learn_settings import parse_sources
+    from hil.spectrum_job import Directions, SpectrumSettings, of_device, of_recording, parse_grid
+
+    if method not in ("music", "capon", "bartlett"):
+        raise ConfigError(f"{method!r} is not one of music, capon, bartlett", where="--method")
+    settings = SpectrumSettings(
+        n_sources=parse_sources(sources), method=method, grid_deg=parse_grid(grid), snapshots=snapshots, at_s=at,
+        calibration=calibration, relearn_phase=relearn_phase, stale_ok=stale_ok,
+    )  # fmt: skip
+    if not is_device(source):
+        if follow:
+            raise ConfigError(
+                "follows devices only", where="--follow", hint=f"use replay:{source} for a recording"
+            )
+        directions = of_recording(Path(source), array, settings)
+    else:
+        if array is None:
+            raise ConfigError(
+                "hardware does not know its geometry",
+                where="--array",
+                hint="give for example --array ula:4:0.5",
+            )
+        publish = _publisher(zmq) if follow else None
+
+        def show(found: Directions) -> None:
+            line = jsonlib.dumps(plain(found.as_dict()))
+            print(line, flush=True)  # noqa: T201 - the product of --follow
+            if publish is not None:
+                publish(line)
+
+        directions = of_device(
+            source,
+            array,
+            lambda n: rx_config(fc, fs, gain, n),
+            settings,
+            show if follow else None,
+            lambda: follow,
+        )
+    if plot is not None:
+        _plot(directions, plot)
+    emit(json, directions.as_dict())
+    for angle, sigma in zip(directions.doa_deg, directions.sigma_deg, strict=True):
+        console.print(f"{angle:9.3f} degrees  +- {sigma:.3f}", highlight=False)
+    if not len(directions.doa_deg):
+        console.print("no emitter above the noise")
+    if directions.used is not None:
+        console.print(f"calibration {directions.used.status} {directions.used.words}", highlight=False)
+
+
+def _publisher(address: str | None) -> Any:
+    if address is None:
+        return None
+    import zmq
+
+    if not address.startswith(("tcp://127.", "tcp://localhost", "ipc://", "inproc://", "tcp://[::1]")):
+        raise ConfigError("publishes on this machine only", where="--zmq", hint="tcp://127.0.0.1:5556")
+    socket = zmq.Context.instance().socket(zmq.PUB)
+    socket.setsockopt(zmq.LINGER, 200)
+    try:
+        socket.bind(address)
+    except zmq.ZMQError as err:
+        raise ConfigError(
+            f"cannot publish on {address}: {err}", where="--zmq", hint="tcp://127.0.0.1:5556"
+        ) from err
+    return socket.send_string
+
+
+def _plot(directions: Any, path: Path) -> None:
+    from hil import plots
+
+    power = np.maximum(directions.spectrum, 1e-12)
+    level = 10 * np.log10(power / power.max())
+    name = "calibrated" if directions.used is not None else "nominal"
+    planar = directions.stream.geometry.kind != "line"
+    figure = plots.spectrum_figure(directions.angles_deg, {name: level}, planar=planar)
+    plots.save(figure, path)

@@ -1,0 +1,170 @@
+"""Where a DoA cost is smallest: grid points first, then the continuous angle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hil.core.errors import ShapeError
+
+#: (P, n) degrees -> (P, n) cost.
+ExactCost = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+#: First probes lie this part of two grid steps from the grid's own parabola; rounds that halve it.
+_FIRST_PROBE, _MOST_ROUNDS = 1 / 128, 5
+#: Relative error that a cost of the grid may have (it is ranked in single precision).
+_GRID_ERROR = 1e-6
+_SIDES = np.array([-1.0, 0.0, 1.0])
+#: The careful search: five points a round, each round six times narrower.
+_CAREFUL_POINTS, _CAREFUL_ROUNDS, _NARROWER = np.array([-1.0, -0.5, 0.0, 0.5, 1.0]), 4, 6.0
+
+
+class SearchGrid:
+    """The part of a grid on which an array is unique, and its steering vectors ready for many products.
+
+    Parameters
+    ----------
+    grid_deg : (G,) angles. limits_deg : the rest is left out; a grid once round 360 degrees is periodic.
+    unit_steering : (M, G) complex128 of unit norm. least_single_step_deg : with finer steps (or 0) powers are
+        computed in double precision.
+
+    Raises
+    ------
+    ShapeError : not ascending, or fewer than three angles within the limits.
+    """
+
+    def __init__(
+        self,
+        grid_deg: NDArray[np.float64],
+        limits_deg: tuple[float, float],
+        unit_steering: NDArray[np.complex128],
+        least_single_step_deg: float,
+    ) -> None:
+        if len(grid_deg) < 3 or np.any(np.diff(grid_deg) <= 0):
+            raise ShapeError("grid_deg: a search for peaks needs at least three ascending angles")
+        columns, self.periodic = _unique(grid_deg, *limits_deg)
+        self.grid_deg = grid_deg[columns]
+        step = float(np.min(np.diff(self.grid_deg)))
+        self._dtype = np.float32 if 0 < least_single_step_deg <= step else np.float64
+        a = unit_steering[:, columns]
+        self._planes = np.concatenate((a.real, a.imag)).astype(self._dtype)
+
+    def power(self, rows: NDArray[np.complex128]) -> NDArray[Any]:
+        """||W a||^2 for W (B, K, M), (B, G): real products of [Re -Im; Im Re], three times faster than complex."""
+        b, k, m = rows.shape
+        w = np.empty((b, 2, k, 2, m), self._dtype)
+        w[:, 0, :, 0] = w[:, 1, :, 1] = rows.real
+        w[:, 1, :, 0] = rows.imag
+        np.negative(rows.imag, out=w[:, 0, :, 1], casting="same_kind")
+        product = w.reshape(2 * b * k, 2 * m) @ self._planes
+        product *= product
+        return product.reshape(b, 2 * k, -1).sum(axis=1)
+
+
+def _unique(grid_deg: NDArray[np.float64], low: float, high: float) -> tuple[slice, bool]:
+    if high - low < 360.0:
+        inside = np.flatnonzero((grid_deg >= low) & (grid_deg <= high))
+        if len(inside) < 3:
+            raise ShapeError(f"grid_deg: fewer than three angles within {low:g} to {high:g} degrees")
+        return slice(int(inside[0]), int(inside[-1]) + 1), False
+    span = float(grid_deg[-1] - grid_deg[0])
+    if abs(span - 360.0) < 1e-9:
+        return slice(0, len(grid_deg) - 1), True
+    return slice(0, len(grid_deg)), bool(span < 360.0 <= span + 1.5 * (grid_deg[-1] - grid_deg[-2]))
+
+
+def highest_peaks(cost: NDArray[Any], n: int, periodic: bool) -> NDArray[np.intp]:
+    """Indices of the n deepest strict local minima of (G,), deepest first; two equal neighbours count as one."""
+    middle = (cost[1:-1] < cost[:-2]) & (cost[1:-1] <= cost[2:])
+    peaks = np.flatnonzero(middle) + 1
+    if periodic:
+        ends = [
+            i for i in (0, len(cost) - 1) if cost[i] < cost[i - 1] and cost[i] <= cost[(i + 1) % len(cost)]
+        ]
+        peaks = np.concatenate((peaks, np.array(ends, np.intp)))
+    return peaks[np.argsort(cost[peaks], kind="stable")[:n]]
+
+
+def refine(
+    exact_cost: ExactCost,
+    cost: NDArray[Any],
+    index: NDArray[np.intp],
+    grid_deg: NDArray[np.float64],
+    periodic: bool,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Continuous minima (P,) beside the grid points `index` (P,) of costs (P, G), and the cost there.
+
+    A parabola through the grid's own three points starts; each round then sets one through three points
+    close around the minimum, until it stays where it is. Its error is about (probe^2 + step^2) / beam.
+    """
+    after = index + 1
+    after[after == len(grid_deg)] = 0
+    low, start, high = grid_deg[index - 1], grid_deg[index], grid_deg[after]
+    if periodic:
+        low, high = np.where(low > start, low - 360.0, low), np.where(high < start, high + 360.0, high)
+    p = np.arange(len(index))
+    deepest = cost[p, index].astype(np.float64)
+    below, above = start - low, high - start
+    fall, rise = (cost[p, index - 1] - deepest) / below, (cost[p, after] - deepest) / above
+    # A strict minimum: fall > 0 and rise >= 0, so this lies between the neighbours.
+    centre = start + 0.5 * (fall * above - rise * below) / (fall + rise)
+    probe = _FIRST_PROBE * (below + above)
+    settled, here = np.zeros(len(index), bool), deepest
+    for _ in range(_MOST_ROUNDS):
+        left, here, right = exact_cost(centre[:, None] + probe[:, None] * _SIDES).T
+        bend = left + right - 2.0 * here
+        bend[bend <= 0.0] = np.inf
+        step = 0.5 * probe * (left - right) / bend
+        centre = centre + step
+        settled = np.abs(step) <= probe
+        if settled.all():
+            break
+        probe = 0.5 * probe
+    lost = ~settled | (here > deepest + _GRID_ERROR * (1.0 + np.abs(deepest)))
+    lost |= (centre < low) | (centre > high)
+    if lost.any():
+        careful, deep = _refine_carefully(exact_cost, low, start, high)
+        centre, here = np.where(lost, careful, centre), np.where(lost, deep, here)
+    return (wrapped_deg(centre) if periodic else centre), here
+
+
+def _refine_carefully(
+    exact_cost: ExactCost, low: NDArray[np.float64], centre: NDArray[np.float64], high: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Narrowing brackets, for two minima in one grid step and for responses with kinks."""
+    width = np.maximum(high - centre, centre - low)
+    best, p = np.empty(len(centre)), np.arange(len(centre))
+    for _ in range(_CAREFUL_ROUNDS):
+        theta = np.clip(centre[:, None] + width[:, None] * _CAREFUL_POINTS, low[:, None], high[:, None])
+        cost = exact_cost(theta)
+        j = np.argmin(cost, axis=1)
+        i = np.clip(j, 1, theta.shape[1] - 2)
+        x, c = (theta[p, i - 1], theta[p, i], theta[p, i + 1]), (cost[p, i - 1], cost[p, i], cost[p, i + 1])
+        vertex = _vertex(*x, *c)
+        inside = (vertex >= x[0]) & (vertex <= x[2])
+        centre, best = np.where(inside, vertex, theta[p, j]), cost[p, j]
+        width = width / _NARROWER
+    return centre, best
+
+
+def _vertex(x0: Any, x1: Any, x2: Any, c0: Any, c1: Any, c2: Any) -> NDArray[np.float64]:
+    """Where the parabola through three points is smallest; NaN where it opens downwards."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        s01, s12 = (c1 - c0) / (x1 - x0), (c2 - c1) / (x2 - x1)
+        curvature = (s12 - s01) / (x2 - x0)
+        return np.where(curvature > 0, 0.5 * (x0 + x1) - 0.5 * s01 / curvature, np.nan)
+
+
+def unit_columns(steering: NDArray[np.complex128]) -> NDArray[np.complex128]:
+    """Steering vectors (M, G) of unit norm; a zero vector stays zero."""
+    norm = np.sqrt((steering.real**2 + steering.imag**2).sum(axis=0))
+    norm[norm == 0.0] = 1.0
+    return steering / norm
+
+
+def wrapped_deg(angle_deg: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same angles in (-180, 180]."""
+    return 180.0 - (180.0 - angle_deg) % 360.0

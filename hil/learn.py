@@ -1,0 +1,109 @@
+"""Learning from a batch of covariances, and what its result amounts to: a calibration or a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+
+from calib.registry import get_method
+
+from calib.result import GaugeRequest, LearnResult, Prior, Progress
+from hil.core.calibration import Calibration, Validity
+from hil.core.errors import ConfigError, NotConverged, NotIdentifiable
+from hil.core.frame import StreamInfo
+from hil.core.geometry import ArrayGeometry
+from hil.core.units import SPEED_OF_LIGHT_M_S
+from hil.learn_settings import LearnSettings
+from hil.observe import CovarianceBatch
+
+
+def learn_batch(
+    batch: CovarianceBatch,
+    geometry: ArrayGeometry,
+    fc_hz: float,
+    settings: LearnSettings,
+    *,
+    time_limit_s: float = 20.0,
+    progress: Callable[[Progress], None] | None = None,
+) -> LearnResult:
+    """Learn from covariances with the method that the settings name.
+
+    Raises
+    ------
+    NotIdentifiable : the data cannot determine the array. ConfigError, ShapeError : settings do not fit.
+    """
+    from calib.observations import Observations
+
+    wavelength_m = SPEED_OF_LIGHT_M_S / fc_hz
+    gauge = GaugeRequest(settings.gauge_kind, settings.support_deg, settings.anchors_deg)
+    prior = Prior(settings.position_std_wavelengths * wavelength_m)
+    observations = Observations(batch.covariance, batch.n_snapshots, batch.time_s - batch.time_s[0])
+    return get_method(settings.method)(
+        observations, geometry, fc_hz, settings.n_sources, gauge,
+        prior=prior, seed=settings.seed, time_limit_s=time_limit_s, progress=progress,
+    )  # fmt: skip
+
+
+def to_calibration(
+    result: LearnResult,
+    stream: StreamInfo,
+    settings: LearnSettings,
+    *,
+    captures: Sequence[str] = (),
+    metrics: Mapping[str, float] | None = None,
+) -> Calibration:
+    """The calibration that a result amounts to, bound to the stream's device, carrier and epoch."""
+    if stream.geometry is None:
+        raise ConfigError(
+            "the array is not known", where="--array", hint="give --array ula:8:0.5 or a TOML file"
+        )
+    half_hz = stream.fs_hz / 2
+    return Calibration(
+        geometry=stream.geometry,
+        impairments=result.impairments,
+        sigma=result.sigma,
+        gauge=result.gauge,
+        fc_hz=stream.fc_hz,
+        valid=Validity(stream.fc_hz - half_hz, stream.fc_hz + half_hz, stream.gains_db),
+        method=settings.method,
+        epoch=stream.epoch,
+        coherent_groups=stream.device.coherent_groups,
+        device_model=stream.device.model,
+        device_serial=stream.device.serial,
+        settings=settings.as_dict(),
+        config_hash=settings.hash(),
+        seed=settings.seed,
+        captures=tuple(captures),
+        score=result.score,
+        predicted_score=result.predicted_score,
+        converged=result.converged,
+        lit_deg=result.lit_deg,
+        metrics=dict(metrics or {}),
+        created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def require_good(
+    result: LearnResult, settings: LearnSettings, calibration: Calibration | None = None
+) -> None:
+    """Raise what exit code 4 stands for, if the result is not good enough to use.
+
+    Raises
+    ------
+    NotConverged : the label-free verdict failed.
+    NotIdentifiable : the absolute angles rest on an assumption that leaves more than the limit open.
+    """
+    if not result.converged:
+        raise NotConverged(
+            f"not converged: {result.reason or 'the null is not as deep as noise alone allows'}",
+            best=calibration,
+            hint="let the emitter show more directions, capture longer, or check --sources and --array",
+        )
+    sigma_deg = result.gauge.angle_sigma_deg
+    if not sigma_deg <= settings.angle_sigma_limit_deg:
+        assumption = result.gauge.assumes or "nothing is known about the absolute angles"
+        raise NotIdentifiable(
+            f"absolute angles are open by {sigma_deg:.2g} degrees (limit {settings.angle_sigma_limit_deg:g}): {assumption}",
+            parameters=["angle offset", "angle scale"],
+            hint="give --support A:B or --anchor DEG, or let the emitter show more directions",
+        )

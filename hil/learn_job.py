@@ -1,0 +1,230 @@
+"""`hil learn`: from a recording or a device to a calibration file, with a held-out check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from calib.result import LearnResult, Progress
+from drivers.sigmf_files import open_recording
+from hil import store
+from hil.core.calibration import Calibration
+from hil.core.device import RxConfig
+from hil.core.errors import CalibrationError, ConfigError, NotIdentifiable
+from hil.core.frame import StreamInfo
+from hil.core.geometry import ArrayGeometry, parse_array
+from hil.learn import learn_batch, require_good, to_calibration
+from hil.learn_settings import LearnSettings
+from hil.live_job import run_live
+from hil.observe import CovarianceBatch, longest_epoch, observe_recording
+from hil.outcome import Outcome, evaluate
+from hil.scoring import held_out
+from hil.session import open_session
+from hil.truth_match import scene_offset
+from sim_backend.truth import read_truth
+
+Say = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class LearnedArray:
+    """What `hil learn` reports; `problem` is what exit code 4 stands for."""
+
+    stream: StreamInfo
+    settings: LearnSettings
+    result: LearnResult | None
+    calibration: Calibration | None
+    problem: CalibrationError | None
+    seconds: float
+    n_blocks: int
+    outcome: Outcome | None = None
+    file: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON object of contract.md."""
+        status: dict[str, Any] = {}
+        if self.problem is not None:
+            status = {
+                "status": "failed",
+                "reason": str(self.problem),
+                "hint": self.problem.hint,
+                "exit_code": 4,
+            }
+        r, cal = self.result, self.calibration
+        gauge = r.gauge if r is not None else None
+        out = status | {
+            "method": self.settings.method,
+            "n_elements": self.stream.n_channels,
+            "n_sources": r.n_sources if r else self.settings.n_sources,
+            "gauge": {
+                "kind": gauge.kind, "assumes": gauge.assumes, "offset_sigma_deg": gauge.offset_sigma_deg,
+                "scale_sigma": gauge.scale_sigma, "angle_sigma_deg": gauge.angle_sigma_deg,
+                "support_deg": gauge.support_deg,
+            } if gauge else None,
+            "converged": bool(r and r.converged),
+            "score": r.score if r else None,
+            "predicted_score": r.predicted_score if r else None,
+            "excess": r.excess if r else None,
+            "outlier_fraction": r.outlier_fraction if r else None,
+            "seconds": self.seconds,
+            "steps": r.steps if r else 0,
+            "blocks": self.n_blocks,
+            "independent_angles": r.n_angles if r else 0,
+            "lit_deg": r.lit_deg if r else None,
+            "not_identifiable": r.not_identifiable if r else list(getattr(self.problem, "parameters", ())),
+            "notes": r.notes if r else [],
+            "epoch": self.stream.epoch.id,
+            "calibration": self.file or None,
+            "calibration_id": cal.id if cal else None,
+        }  # fmt: skip
+        if cal is not None:
+            out["sigma"] = {
+                "gain_db": cal.sigma.gain_db, "phase_deg": cal.sigma.phase_deg, "position_m": cal.sigma.position_m,
+            }  # fmt: skip
+        if self.outcome is not None:
+            out |= self.outcome.as_dict()
+        return out
+
+
+def learn_recording(
+    path: Path,
+    settings: LearnSettings,
+    *,
+    array: str | None,
+    truth: Path | None,
+    seconds: float | None,
+    progress: Callable[[Progress], None] | None = None,
+) -> LearnedArray:
+    """Learn from the first four fifths of a recording's longest epoch; the last fifth is held out.
+
+    Raises
+    ------
+    RecordingError, ConfigError, SceneError : the input. Nothing of the truth reaches the learner.
+    """
+    with open_recording(path) as recording:
+        start, end = longest_epoch(recording)
+        stream = recording.segment_at(start).stream
+        stream = replace(stream, geometry=_geometry(array, stream))
+        split = start + (held_out(end - start) if end - start >= 5 * 256 else end - start)
+        if seconds is not None:
+            split = min(split, start + round(seconds * stream.fs_hz))
+        batch = observe_recording(recording, start, split, max_blocks=6000)
+        rest = observe_recording(recording, held_out(end - start, start), end) if truth else None
+        capture_hash = recording.sha256()
+    learned = _learn(batch, stream, settings, [capture_hash], progress)
+    if truth is not None and rest is not None:
+        _compare(learned, rest, truth)
+    return learned
+
+
+def learn_device(
+    uri: str,
+    settings: LearnSettings,
+    *,
+    array: str | None,
+    truth: Path | None,
+    seconds: float | None,
+    want: Callable[[int | None], RxConfig],
+    say: Say,
+) -> LearnedArray:
+    """Learn live from a device: four fifths of `seconds` (default 6) teach, the last fifth is held out."""
+    if array is None:
+        raise ConfigError(
+            "the array is not known: hardware does not know its geometry", where="--array",
+            hint="give for example --array ula:4:0.5 (four elements, half a wavelength apart)",
+        )  # fmt: skip
+    session = open_session(uri, lambda fc_hz: parse_array(array, fc_hz), want)
+    with session:
+        total = round((seconds or 6.0) * session.stream.fs_hz)
+        if total < 5 * 256:
+            raise ConfigError("too short to learn from", where="--seconds", hint="--seconds 5")
+        live = run_live(session, settings, total, held_out(total), say=say)
+    update = live.update
+    if update.result is None:
+        problem = NotIdentifiable(update.problem, parameters=update.parameters, hint=update.hint)
+        return LearnedArray(live.stream, settings, None, None, problem, live.learn_seconds, update.n_blocks)
+    learned = _finish(update.result, live.stream, settings, [], live.learn_seconds, update.n_blocks)
+    if truth is not None:
+        _compare(learned, live.held_out, truth)
+    return learned
+
+
+def keep(learned: LearnedArray, out: Path) -> None:
+    """Write the calibration file and note it in the store's history. A failed verdict is written nowhere else."""
+    if learned.calibration is None:
+        return
+    store.save(learned.calibration, out)
+    learned.file = str(out)
+    if learned.problem is None:
+        store.Store().add(learned.calibration)
+
+
+def _geometry(array: str | None, stream: StreamInfo) -> ArrayGeometry:
+    from hil.core.errors import ShapeError
+
+    geometry = stream.geometry if array is None else parse_array(array, stream.fc_hz)
+    if geometry is None:
+        raise ConfigError(
+            "the recording does not say what the array is", where="--array", hint="--array ula:8:0.5"
+        )
+    if geometry.n_elements != stream.n_channels:
+        raise ShapeError(
+            f"--array: {geometry.n_elements} elements, the recording has {stream.n_channels} channels",
+            hint="give an array with as many elements as channels",
+        )
+    return geometry
+
+
+def _learn(
+    batch: CovarianceBatch,
+    stream: StreamInfo,
+    settings: LearnSettings,
+    captures: Sequence[str],
+    progress: Callable[[Progress], None] | None,
+) -> LearnedArray:
+    assert stream.geometry is not None
+    try:
+        result = learn_batch(
+            batch, stream.geometry, stream.fc_hz, settings, progress=progress, time_limit_s=60.0
+        )
+    except NotIdentifiable as problem:
+        return LearnedArray(stream, settings, None, None, problem, 0.0, len(batch))
+    return _finish(result, stream, settings, captures, result.seconds, len(batch))
+
+
+def _finish(
+    result: LearnResult,
+    stream: StreamInfo,
+    settings: LearnSettings,
+    captures: Sequence[str],
+    seconds: float,
+    n: int,
+) -> LearnedArray:
+    calibration = to_calibration(result, stream, settings, captures=captures)
+    problem: CalibrationError | None = None
+    try:
+        require_good(result, settings, calibration)
+    except CalibrationError as err:
+        problem = err
+    return LearnedArray(stream, settings, result, calibration, problem, seconds, n)
+
+
+def _compare(learned: LearnedArray, rest: CovarianceBatch, truth_file: Path) -> None:
+    truth = read_truth(truth_file)
+    geometry = learned.stream.geometry
+    assert geometry is not None
+    learned.outcome = evaluate(
+        rest,
+        truth,
+        scene_offset(truth),
+        geometry,
+        learned.stream.fc_hz,
+        learned.calibration,
+        learned.settings.support_deg,
+    )
+    if learned.calibration is not None:
+        metrics = {f"before_{k}": v for k, v in learned.outcome.before.items()}
+        metrics |= {f"after_{k}": v for k, v in learned.outcome.after.items()}
+        learned.calibration = replace(learned.calibration, metrics=metrics)

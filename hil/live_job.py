@@ -1,0 +1,134 @@
+"""Capture and learn at the same time: the first part of a stream teaches, the rest is held out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hil.core.frame import Frame, StreamInfo
+from hil.learn_settings import LearnSettings
+from hil.learner_process import LearnUpdate
+from hil.live_learner import LiveLearner
+from hil.observe import CovarianceBatch, CovarianceTap, join
+from hil.recorder import Recorder
+from hil.session import Session, SessionSummary
+
+Say = Callable[[str], None]
+_DRAIN_S = 2.0
+
+
+@dataclass(slots=True)
+class LiveOutcome:
+    """What a live job leaves.
+
+    stream : of the samples learned from. update : the last attempt. held_out : blocks after the learned part.
+    learn_seconds : from the arrival of the first block used to the finished calibration.
+    """
+
+    stream: StreamInfo
+    summary: SessionSummary
+    update: LearnUpdate
+    held_out: CovarianceBatch
+    learn_seconds: float
+
+
+class _Tap:
+    """In the DSP thread: the learned part goes to the learner, the rest is kept for checking."""
+
+    def __init__(self, learner: LiveLearner, learn_samples: int) -> None:
+        self._learner = learner
+        self._learn_samples = learn_samples
+        self._tap = CovarianceTap()
+        self.first_sample: int | None = None
+        self.began = 0.0
+        self.offered = 0
+        self.kept: list[CovarianceBatch] = []
+
+    def __call__(self, frame: Frame, clipped: NDArray[np.int64]) -> None:
+        del clipped
+        n = frame.samples.shape[1]
+        if self.first_sample is None:
+            self.first_sample = frame.first_sample
+            self.began = time.monotonic() - n / frame.stream.fs_hz
+        if frame.first_sample + n - self.first_sample <= self._learn_samples:
+            self._learner.offer(frame)
+        else:
+            self.kept.append(self._tap.take(frame))
+        self.offered += n
+
+
+def run_live(
+    session: Session,
+    settings: LearnSettings,
+    n_samples: int,
+    learn_samples: int,
+    *,
+    recorder: Recorder | None = None,
+    say: Say = lambda text: None,
+) -> LiveOutcome:
+    """Stream `n_samples`, learn from the first `learn_samples` while they arrive.
+
+    Raises
+    ------
+    DeviceError, CaptureError : the stream ended early. CalibrationError (exit code 3) : the learner died.
+    """
+    with LiveLearner(session.stream, settings) as learner:
+        tap = _Tap(learner, learn_samples)
+        session.start(recorder=recorder, on_frame=tap, n_samples=n_samples)
+        _follow(session, learner, tap, learn_samples, say)
+        update = learner.finish()
+        learn_seconds = time.monotonic() - tap.began
+        describe(update, say)
+        while not session.wait(0.2):
+            pass
+        summary = session.stop()
+        session.raise_error()
+        edges = summary.edges | {"dsp -> learner": _plain(learner)}
+    summary = SessionSummary(
+        summary.samples, summary.lost, summary.lost_exact, summary.gaps, summary.epochs, summary.overloads, edges,
+        summary.recording,
+    )  # fmt: skip
+    return LiveOutcome(session.stream, summary, update, join(tap.kept), learn_seconds)
+
+
+def _follow(session: Session, learner: LiveLearner, tap: _Tap, learn_samples: int, say: Say) -> None:
+    """Pass the learner's reports on until it has been offered everything."""
+    while session.samples < learn_samples and not session.finished:
+        update = learner.poll(0.02)
+        if update is not None:
+            describe(update, say)
+    session.wait(0.0)
+    # what the reader has received is still on its way through the DSP stage and the shared slots
+    deadline = time.monotonic() + _DRAIN_S
+    while time.monotonic() < deadline:
+        if tap.offered >= learn_samples and not learner.edge.counts().in_flight:
+            return
+        time.sleep(0.005)
+
+
+def _plain(learner: LiveLearner) -> dict[str, int]:
+    counts = learner.edge.counts()
+    return {
+        "produced": counts.produced,
+        "delivered": counts.delivered,
+        "dropped": counts.dropped,
+        "superseded": counts.superseded,
+        "in_flight": counts.in_flight,
+    }
+
+
+def describe(update: LearnUpdate, say: Say) -> None:
+    """One line about an attempt."""
+    result = update.result
+    if result is None:
+        say(f"  {update.n_blocks} blocks: {update.problem}")
+        return
+    verdict = "accepted" if result.converged else f"not yet: {result.reason}"
+    say(
+        f"  {update.n_blocks} blocks, {result.n_angles} directions: excess {result.excess:+.2f}, "
+        f"angle sigma {result.gauge.angle_sigma_deg:.2g} degrees, {verdict} ({update.seconds:.2f} s)"
+    )

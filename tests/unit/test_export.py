@@ -1,0 +1,158 @@
+"""Every export says its convention, and its numbers alone give back the calibrated steering vectors."""
+
+import csv
+import json
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import scipy.io
+
+from hil.core.calibration import Calibration, Sigma, Validity
+from hil.core.errors import CalibrationError, ConfigError
+from hil.core.gauge import Gauge
+from hil.core.geometry import ArrayGeometry
+from hil.core.impairments import Impairments
+from hil.export import FORMATS, export, read
+
+M = 4
+FC_HZ = 2.45e9
+AZ, EL = np.deg2rad(np.array([-55.0, -3.0, 20.0, 60.0])), np.deg2rad(10.0)
+#: (3, G): from +y, positive towards +x, as every export says.
+U = np.array([np.sin(AZ) * np.cos(EL), np.cos(AZ) * np.cos(EL), np.full(4, np.sin(EL))])
+
+
+@pytest.fixture
+def calibration():
+    rng = np.random.default_rng(3)
+
+    def z(*shape):
+        return rng.normal(size=shape) + 1j * rng.normal(size=shape)
+
+    return Calibration(
+        geometry=ArrayGeometry(0.1 * rng.normal(size=(M, 3)), ("a", "b,c", 'd"e', "ü")),
+        impairments=Impairments(z(M), np.eye(M) + 0.2 * z(M, M), 0.01 * rng.normal(size=(M, 3)),
+                                1e-9 * rng.normal(size=M), 0.01 * z(M), 0.01 * z(M)),
+        sigma=Sigma(rng.random(M), np.full(M, np.nan), rng.random((M, 3)), rng.random(M)),
+        gauge=Gauge("anchor", "one emitter known"),
+        fc_hz=FC_HZ,
+        valid=Validity(2.4e9, 2.5e9),
+        method="diffmusic",
+        device_serial="S1",
+        created_utc="2026-11-22T00:00:00Z",
+    )  # fmt: skip
+
+
+def steering(positions_m, error_m, gain, coupling, fc_hz):
+    """diag(g) C a by the formula that the exports state, with nothing of ours."""
+    a = np.exp(2j * np.pi * fc_hz / 299792458.0 * (np.asarray(positions_m) + np.asarray(error_m)) @ U)
+    return np.asarray(gain).reshape(-1, 1) * (np.asarray(coupling) @ a)
+
+
+def from_npz(path):
+    with np.load(path, allow_pickle=False) as f:
+        assert str(f["gain_convention"]) == "divide"
+        assert "exp(+j 2 pi fc" in str(f["steering"])
+        return f["positions_m"], f["position_error_m"], f["gain"], f["coupling"], float(f["fc_hz"])
+
+
+def from_mat(path):
+    s = scipy.io.loadmat(path, squeeze_me=True, struct_as_record=False)["calibration"]
+    assert s.gain_convention == "divide"
+    assert "exp(+j 2 pi fc" in s.steering
+    assert list(s.labels) == ["a", "b,c", 'd"e', "ü"]
+    return s.positions_m, s.position_error_m, s.gain, s.coupling, float(s.fc_hz)
+
+
+def from_json(path):
+    f = json.loads(path.read_text(encoding="utf-8"))
+    assert f["gain_convention"] == "divide"
+    assert "exp(+j 2 pi fc" in f["convention"]["steering"]
+    imp = f["impairments"]
+    gain, coupling = (np.array(imp[k])[..., 0] + 1j * np.array(imp[k])[..., 1] for k in ("gain", "coupling"))
+    return f["geometry"]["positions_m"], imp["position_error_m"], gain, coupling, f["fc_hz"]
+
+
+def from_csv(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    about = dict(line[2:].split(": ", 1) for line in lines if line.startswith("#"))
+    assert about["gain_convention"].startswith("divide")
+    rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
+    assert [r["label"] for r in rows] == ["a", "b,c", 'd"e', "ü"]
+
+    def number(row, name):
+        return float(row[f"{name}_re"]) + 1j * float(row[f"{name}_im"])
+
+    positions, errors = (
+        [[float(r[f"{k}_{x}_m"]) for x in "xyz"] for r in rows] for k in ("nominal", "position_error")
+    )
+    gain = [number(r, "gain") for r in rows]
+    assert [float(r["gain_phase_deg"]) for r in rows] == pytest.approx(np.degrees(np.angle(gain)))
+    coupling = [[number(r, f"coupling_{k}") for k in range(len(rows))] for r in rows]
+    return positions, errors, gain, coupling, float(about["fc_hz"])
+
+
+def from_h5(path):
+    import h5py
+
+    with h5py.File(path) as f:
+        assert f.attrs["gain_convention"] == "divide"
+        imp = f["impairments"]
+        return f["geometry/positions_m"][()], imp["position_error_m"][()], imp["gain"][()], imp["coupling"][()], f.attrs["fc_hz"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [key for key, f in FORMATS.items() if f.module])
+def test_the_numbers_in_the_file_give_the_steering_vectors(tmp_path, calibration, name):
+    path = tmp_path / f"c{FORMATS[name].suffix}"
+    export(calibration, path, name)
+    found = steering(*globals()[f"from_{name}"](path))
+    wanted = calibration.steering(np.rad2deg(AZ), elevation_deg=np.rad2deg(EL))
+    assert np.max(np.abs(found - wanted)) < 1e-12
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("name", [key for key, f in FORMATS.items() if f.reads])
+def test_what_can_be_imported_comes_back_exactly(tmp_path, calibration, name):
+    path = tmp_path / f"c{FORMATS[name].suffix}"
+    export(calibration, path, name)
+    for found in (read(path), read(path, name)):
+        for f in fields(Impairments):
+            a, b = getattr(found.impairments, f.name), getattr(calibration.impairments, f.name)
+            assert (a is None and b is None) or np.array_equal(a, b)
+        assert np.array_equal(found.sigma.phase_deg, calibration.sigma.phase_deg, equal_nan=True)
+        assert (found.id, found.gauge, found.valid) == (calibration.id, calibration.gauge, calibration.valid)
+
+
+def test_planned_and_unknown_formats_say_so(tmp_path, calibration):
+    planned = [key for key, f in FORMATS.items() if not f.module]
+    assert set(planned) == {"sigmf", "uvcal", "heimdall", "gr-doa", "acoular", "phaser"}
+    for name in planned:
+        with pytest.raises(ConfigError, match="comes in a later version"):
+            export(calibration, tmp_path / "c", name)
+    with pytest.raises(ConfigError, match="unknown format"):
+        export(calibration, tmp_path / "c", "xls")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read(tmp_path / "c.mat")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["json", "npz", "h5"])
+def test_damaged_imports_are_one_error(tmp_path, calibration, name):
+    path = tmp_path / f"c{FORMATS[name].suffix}"
+    export(calibration, path, name)
+    whole = path.read_bytes()
+    for damaged in (b"", b"x", whole[: len(whole) // 2], whole[:-30] + b"\xff" * 30, b"[" * 100_000, b"{}"):
+        path.write_bytes(damaged)
+        with pytest.raises(CalibrationError) as caught:
+            read(path)
+        assert caught.value.exit_code == 2
+
+
+def test_an_npz_that_holds_objects_is_never_unpickled(tmp_path, monkeypatch):
+    import pickle
+
+    monkeypatch.setattr(pickle, "loads", lambda *a, **k: pytest.fail("unpickled"))
+    monkeypatch.setattr(pickle, "load", lambda *a, **k: pytest.fail("unpickled"))
+    np.savez(tmp_path / "c.npz", json=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(CalibrationError):
+        read(tmp_path / "c.npz")
