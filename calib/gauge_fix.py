@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,9 +120,6 @@ def _fix_line(
     fixed = model.shifted(0.0) if affine.al == 1 else model.scaled(affine.al)
     fixed = fixed.shifted(affine.be).normalised()
     gauge = _line_gauge(affine, kind, assumes, request.support_deg)
-    if evidence.theta.shape[1] > 1:
-        # sources closer than the resolution are lost, more of them near the edges (measured: 10 to 15 %)
-        gauge = replace(gauge, angle_sigma_deg=1.15 * gauge.angle_sigma_deg)
     return Fixed(
         fixed, gauge, affine.covariance, abs(affine.tension), open_, affine.al, affine.be, tuple(notes)
     )

@@ -13,8 +13,10 @@ from calib.dwells import find_dwells
 from calib.gauge_fix import Evidence, fix_gauge
 from calib.identifiability import peak_sigma
 from calib.layout import Layout, layout_of
-from calib.observations import Observations, Prepared, prepare
+from calib.model import Model
+from calib.observations import Observations, Prepared, Subspaces, prepare
 from calib.refine import Fit
+from calib.relearn import relearn_phase
 from calib.result import GaugeRequest, LearnResult, Prior, Progress
 from hil.core.calibration import unknown_sigma
 from hil.core.errors import ConfigError
@@ -22,7 +24,7 @@ from hil.core.gauge import Gauge
 from hil.core.geometry import ArrayGeometry
 from hil.core.impairments import ideal
 
-__all__ = ["GaugeRequest", "LearnResult", "Observations", "Prior", "Progress", "learn"]
+__all__ = ["GaugeRequest", "LearnResult", "Observations", "Prior", "Progress", "learn", "relearn_phase"]
 
 _SEARCH_BLOCKS = 240
 
@@ -39,6 +41,7 @@ def learn(
     time_limit_s: float = 20.0,
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
+    polish_with: Callable[[Model, Subspaces, bool], Model] | None = None,
 ) -> LearnResult:
     """Cold start: every phase unknown, nothing labelled.
 
@@ -48,6 +51,7 @@ def learn(
         plane). fc_hz : carrier. n_sources : K per block, None: estimated (MDL). gauge : what may be assumed
         about absolute angles. prior : size of the position errors. seed : of the randomised restarts.
     time_limit_s : of the search; what is best by then is judged. stop : asked often, True ends the search.
+    polish_with : (model, subspaces, free_positions) -> model, another method's polish after the search.
 
     Returns
     -------
@@ -82,7 +86,10 @@ def learn(
     found, job = _search(prepared, layout, gauge, seed, begin + time_limit_s, report, stop)
     free = layout.position_std > 0
     finish = finish_line if layout.is_line else finish_planar
-    fit = finish(found.model, prepared.sub, layout.nominal, free)
+    model = found.model
+    if polish_with is not None and found.accepted:
+        model = polish_with(model, prepared.sub, free)
+    fit = finish(model, prepared.sub, layout.nominal, free)
     report("polish", fit.score.excess)
     result = _assemble(fit, prepared, layout, obs, gauge)
     result.history = history

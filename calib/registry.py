@@ -10,7 +10,10 @@ from calib.result import LearnResult
 from hil.core.errors import ConfigError
 
 #: name -> "module:function"; imported when asked for, so that torch is loaded only by methods that need it.
-METHODS: dict[str, str] = {"cold-start": "calib.learn:learn"}
+METHODS: dict[str, str] = {
+    "cold-start": "calib.learn:learn",
+    "diffmusic": "calib.methods.diffmusic:learn_diffmusic",
+}
 
 
 def method_names() -> tuple[str, ...]:

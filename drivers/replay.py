@@ -109,9 +109,9 @@ class ReplayDevice:
         self._open_or_raise()
         segments = self.recording.segments
         config = segments[0].stream.config
-        if want.fs_hz is not None and abs(want.fs_hz - self.recording.fs_hz) > 0.5:
+        if want.fs_hz is not None and not abs(want.fs_hz - self.recording.fs_hz) <= 0.5:
             raise self._unsupported("fs_hz", want.fs_hz, [self.recording.fs_hz])
-        if want.bandwidth_hz is not None and abs(want.bandwidth_hz - (config.bandwidth_hz or 0.0)) > 0.5:
+        if want.bandwidth_hz is not None and not abs(want.bandwidth_hz - (config.bandwidth_hz or 0.0)) <= 0.5:
             raise self._unsupported("bandwidth_hz", want.bandwidth_hz, [config.bandwidth_hz])
         # MANUAL is also what a request holds that does not care; the read-back says what was recorded.
         if want.gain_mode is not GainMode.MANUAL and want.gain_mode is not config.gain_mode:
@@ -156,7 +156,7 @@ class ReplayDevice:
     def start(self) -> None:
         """Play from the first chosen segment on; the first sample has index 0."""
         self._open_or_raise()
-        if self._running:
+        if self._running and not self._stopped.is_set():
             raise DeviceStateError("already streaming", uri=self._uri, hint="call stop() first")
         self._stopped.clear()
         self._place(0)

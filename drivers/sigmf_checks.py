@@ -113,6 +113,14 @@ def integer(
     return found
 
 
+def numbers(value: Mapping[str, Any], key: str, where: str | Path, limit: float) -> tuple[float, ...]:
+    """A list of finite numbers up to +-limit; missing: empty."""
+    found = {str(i): v for i, v in enumerate(items(value, key, where))}
+    if None in found.values():
+        raise bad(where, f"{key} holds null")
+    return tuple(number(found, i, f"{where}: {key}", 0.0, -limit, limit) for i in found)
+
+
 def file_name(name: object, where: str | Path) -> str:
     """A name without a folder: a recording must not lead to files elsewhere."""
     if not isinstance(name, str) or not name or len(name) > 240:
@@ -132,7 +140,14 @@ def _validator() -> Any:
 
 
 def check_extension(metadata: Mapping[str, Any], where: str | Path) -> None:
-    """Check all `hil:` keys against our schema: SigMF's own validator knows no extension."""
+    """Check `hil:` keys against our schema: SigMF's own validator knows no extension.
+
+    Of the segments only the first hundred: it takes a millisecond for each, and a recording may have thousands.
+    What is read from any of them is checked again where it is used.
+    """
+    captures = metadata.get("captures")
+    if isinstance(captures, list):
+        metadata = {**metadata, "captures": captures[:100]}
     for error in _validator().iter_errors(metadata):
         at = "/".join(str(p) for p in error.absolute_path)
         raise bad(where, f"{at[:100]}: {error.message[:120]}")

@@ -264,7 +264,7 @@ def _open_collection(path: Path) -> Recording:
         budget -= regular_size(member)
         if budget < 0:
             raise bad(path, "too much metadata")
-        metadata = _read_metadata(member)
+        metadata = _read_metadata(member, checked=bool(first))  # only the first one's keys are used
         keys = metadata["global"]
         first = first or metadata
         if number(keys, "core:num_channels", member, 1, 1, MAX_CHANNELS) != 1:
@@ -278,7 +278,7 @@ def _open_collection(path: Path) -> Recording:
     return _describe(recording, items(first, "captures", path), collection)
 
 
-def _read_metadata(path: Path) -> dict[str, Any]:
+def _read_metadata(path: Path, checked: bool = False) -> dict[str, Any]:
     metadata = parse_object(read_limited(path), path)
     keys = section(metadata, "global", path)
     if number(keys, "core:trailing_bytes", path, 0, 0, 1e18) or keys.get("core:offset"):
@@ -286,7 +286,8 @@ def _read_metadata(path: Path) -> dict[str, Any]:
     for capture in items(metadata, "captures", path):
         if not isinstance(capture, dict) or capture.get("core:header_bytes"):
             raise bad(path, "not a plain recording (header bytes)", _FOREIGN)
-    check_extension(metadata, path)
+    if not checked:
+        check_extension(metadata, path)
     return metadata
 
 

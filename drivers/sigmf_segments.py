@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from drivers.sigmf_checks import bad, integer, items, number, text
+from drivers.sigmf_checks import bad, integer, items, number, numbers, section, text
 from hil.core.device import DeviceInfo, GainMode, RxConfig, WireFormat
 from hil.core.epoch import Epoch
 from hil.core.errors import ShapeError
@@ -56,11 +56,11 @@ def read_segments(captures: list[Any], n_samples: int, where: Path) -> list[RawS
         if out and out[-1].start == start:
             out.pop()  # an empty segment
         index = integer(keys, "core:global_index", where, start)
-        angles = items(keys, "hil:emitter_angles_deg", where)
+        angles = numbers(keys, "hil:emitter_angles_deg", where, 1e6)
         bearing = keys.get("spatial:emitter_bearing")
         if not angles and isinstance(bearing, dict):
             azimuth = number(bearing, "azimuth", where, math.nan, -1e6, 1e6)
-            angles = [] if math.isnan(azimuth) else [azimuth]
+            angles = () if math.isnan(azimuth) else (azimuth,)
         out.append(
             RawSegment(
                 start=start,
@@ -70,8 +70,8 @@ def read_segments(captures: list[Any], n_samples: int, where: Path) -> list[RawS
                 t_mono_ns=integer(keys, "hil:t_mono_ns", where, 0, -_T_MAX_NS),
                 cause=text(keys, "hil:cause", where),
                 lost_unknown="hil:dropped_before" in keys and keys["hil:dropped_before"] is None,
-                overload_count=tuple(items(keys, "hil:overload_count", where)),
-                emitter_angles_deg=tuple(float(a) for a in angles),
+                overload_count=tuple(int(n) for n in numbers(keys, "hil:overload_count", where, _T_MAX_NS)),
+                emitter_angles_deg=angles,
                 keys=keys,
             )
         )
@@ -133,7 +133,7 @@ def stream_of(
     channels = tuple(about.get("channels", range(m)))
     if len(channels) != m:
         raise bad(where, f"hil:stream names {len(channels)} channels, {m} are there")
-    gains = tuple(float(g) for g in items(keys, "hil:gains_db", where)) or (0.0,) * m
+    gains = numbers(keys, "hil:gains_db", where, 1000.0) or (0.0,) * m
     if len(gains) != m:
         raise bad(where, f"hil:gains_db has {len(gains)} values for {m} channels")
     bits = 16 if recording.wire is WireFormat.CI16 else 24
@@ -152,15 +152,26 @@ def stream_of(
         fs_hz=recording.fs_hz,
         bandwidth_hz=number(keys, "hil:bandwidth_hz", where, recording.fs_hz, 0, 1e12),
         gain_db=gains,
-        gain_mode=GainMode(keys.get("hil:gain_mode", "manual")),
+        gain_mode=_gain_mode(keys, where),
         channels=channels,
         block_samples=integer(keys, "hil:block_samples", where, 0) or 65536,
     )
-    epoch = keys.get("hil:epoch")
-    if epoch is None:
-        noted = Epoch(info.serial, identity, counter, cause="lo" if counter else "open")
-    else:
+    if "hil:epoch" in keys:
+        epoch = section(keys, "hil:epoch", where)
         noted = Epoch(
-            epoch["serial"], epoch["session"], int(epoch["counter"]), int(epoch["base"]), epoch["cause"]
+            text(epoch, "serial", where),
+            text(epoch, "session", where),
+            integer(epoch, "counter", where, 0),
+            integer(epoch, "base", where, 0),
+            text(epoch, "cause", where, "open"),
         )
+    else:
+        noted = Epoch(info.serial, identity, counter, cause="lo" if counter else "open")
     return StreamInfo(config, info, noted, geometry)
+
+
+def _gain_mode(keys: Mapping[str, Any], where: Path) -> GainMode:
+    try:
+        return GainMode(keys.get("hil:gain_mode", "manual"))
+    except ValueError:
+        raise bad(where, f"hil:gain_mode {str(keys['hil:gain_mode'])[:20]!r} is not known") from None

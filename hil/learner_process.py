@@ -28,8 +28,9 @@ from hil.pipeline.shared_latest import SharedLatestReader, SharedSpec
 #: First attempt when so many seconds of stream are there, then whenever they have grown by a quarter.
 _FIRST_S = 1.0
 _GROWTH = 1.25
-#: After success: how much of the past the repeated learning looks at, and the share of time it may use.
+#: How much of the past is looked at, when that counts as full, and the share of time used from then on.
 _WINDOW_S = 30.0
+_FULL = 0.9
 _DUTY = 0.2
 #: A niced learner on a busy machine: the search ends here and is judged on what it has.
 _SEARCH_LIMIT_S = 20.0
@@ -176,10 +177,10 @@ def _loop(job: LearnJob, gathered: _Gathered, connection: Connection, done: thre
             continue
         update = attempt(job, batch, final=final)
         connection.send(update)
-        next_span_s = min(span_s * _GROWTH, _WINDOW_S * 0.9)
-        not_before = time.monotonic() + update.seconds * (1 / _DUTY - 1) * bool(
-            update.result and update.result.converged
-        )
+        next_span_s = min(span_s * _GROWTH, _FULL * _WINDOW_S)
+        if span_s >= _FULL * _WINDOW_S:
+            # nothing grows any more: follow drift, but leave the cores to the capture
+            not_before = time.monotonic() + update.seconds * (1 / _DUTY - 1)
 
 
 def attempt(job: LearnJob, batch: CovarianceBatch, *, final: bool) -> LearnUpdate:

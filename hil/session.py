@@ -100,6 +100,11 @@ class Session:
         return self._samples
 
     @property
+    def losses(self) -> tuple[int, bool]:
+        """(samples lost so far, whether that is exact); may be asked from any thread."""
+        return self._lost, self._lost_exact
+
+    @property
     def finished(self) -> bool:
         """True once the asked number of samples has been received or a stage has failed."""
         return self._finished.is_set() or (self._graph is not None and self._graph.error is not None)

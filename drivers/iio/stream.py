@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import threading
 import time
@@ -30,6 +31,7 @@ _MAX_KERNEL_BLOCKS = 64
 _QUEUE_S = 0.5
 _GRACE_S = 0.1
 _BUSY_S = 2.0
+_FREE_BLOCKS = 4
 _QUEUE_MAX_BYTES = 256 * 2**20
 
 
@@ -82,9 +84,12 @@ class BoardStream:
         self._queue_limit = self._queue_blocks
         self._ready = threading.Condition()
         self._queue: deque[WireBlock] = deque()
+        self._free: list[NDArray[np.int16]] = []
         self._error: DeviceError | None = None
         self._closing = False
         self._doubtful_left = 0
+        self._width = 2 * len(channels)  # values per sample on the wire
+        self._relaid = False
         self._buffer: Any = None
         self._buffer_lock = threading.Lock()
         self._last_data = time.monotonic()
@@ -176,7 +181,7 @@ class BoardStream:
             now = time.monotonic()
             self._last_data = now
             wire = self._wire()
-            lost = False  # a reply that is cut short comes with its rest later; where not, the watch sees it
+            lost = self._relaid  # a reply that is cut short comes with its rest later; else the watch sees it
             if self._board.reports_overflow and (now >= next_poll or now - began > _OVERFLOW_POLL_S):
                 next_poll = now + _OVERFLOW_POLL_S
                 lost |= self._board.poll_overflow(self._device)
@@ -204,10 +209,24 @@ class BoardStream:
             hint="check cable and power of the board, then open it again",
         ) from err
 
+    def _fetched(self) -> NDArray[np.int16]:
+        """The block just fetched, copied once into memory that is used again: fresh pages cost as much as the copy."""
+        iio = import_iio()
+        start = iio._buffer_start(self._buffer._buffer)
+        n_bytes = iio._buffer_end(self._buffer._buffer) - start
+        with self._ready:
+            memory = self._free.pop() if self._free else None
+        if memory is None or 2 * len(memory) < n_bytes:
+            memory = np.empty(max(n_bytes // 2, 1), np.int16)
+        ctypes.memmove(memory.ctypes.data, start, n_bytes)
+        return memory[: n_bytes // 2]
+
     def _wire(self) -> NDArray[np.int16]:
         """(n, C, 2) of the block just fetched, as the caller's own memory."""
-        data = np.frombuffer(self._buffer.read(), "<i2")
+        data = self._fetched()
         width, wanted = self._buffer.step // 2, 2 * len(self._channels)
+        # when another client comes or goes the server makes the buffer anew: a gap
+        self._relaid, self._width = width != self._width, width
         if width == wanted:
             rows = len(data) // width
             return data[: rows * width].reshape(rows, len(self._channels), 2)
@@ -278,9 +297,11 @@ class BoardStream:
             return self._queue[0]
 
     def pop(self) -> None:
-        """Drop the oldest block."""
+        """Drop the oldest block; its memory is used again."""
         with self._ready:
-            self._queue.popleft()
+            memory = self._queue.popleft().wire.base
+            if memory is not None and memory.ndim == 1 and len(self._free) < _FREE_BLOCKS:
+                self._free.append(memory)
             self._ready.notify_all()
 
     def wake(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -56,20 +55,26 @@ def save_plot(results: Results, path: Path) -> None:
     panels = {s: [r for r in report.rows if r.ratio] for s, report in results.items()}
     panels = {s: rows for s, rows in panels.items() if rows}
     heights = [len(rows) for rows in panels.values()] or [1]
+    ratios = [row.ratio or 1.0 for rows in panels.values() for row in rows]
     figure = new_figure(9.0, 1.2 + 0.24 * sum(heights) + 0.7 * len(heights))
     axes = figure.subplots(len(heights), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
     for ax, (stage, rows) in zip(axes, panels.items(), strict=False):
         names = [f"{row.case}: {row.who}" for row in rows]
         colours = [ACCENT if row.who == "machine limit" else CALIBRATED for row in rows]
-        ax.barh(names, [row.ratio or math.nan for row in rows], color=colours, height=0.7)
+        ax.barh(names, [(row.ratio or 1.0) - 1.0 for row in rows], left=1.0, color=colours, height=0.7)
         for i, row in enumerate(rows):
-            ax.annotate(f" {_ratio(row)}", (row.ratio or 0.0, i), va="center", fontsize=7)
+            ratio = row.ratio or 1.0
+            side = "left" if ratio >= 1.0 else "right"
+            ax.annotate(f" {_ratio(row)} ", (ratio, i), ha=side, va="center", fontsize=7)
         ax.axvline(1.0, color="black", linewidth=0.8)
         ax.set_xscale("log")
+        ax.set_xlim(min(ratios, default=1.0) / 3, max(ratios, default=1.0) * 3)
         ax.invert_yaxis()
-        ax.tick_params(labelsize=7)
+        ax.tick_params(labelsize=7, which="both")
         ax.set_title(stage.title, fontsize=9, loc="left")
-    axes[-1].set_xlabel("CPU time over ours (right of the line: ours is faster)")
+    axes[-1].set_xlabel(
+        "CPU time over ours (right of the line: ours is faster; orange: the machine's limit)", fontsize=8
+    )
     save(figure, path)
 
 

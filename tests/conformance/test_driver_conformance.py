@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -13,15 +14,26 @@ from drivers.registry import DRIVERS, load
 SPECS: list[CaseSpec] = [
     spec for entry in DRIVERS.values() if not entry.planned for spec in load(entry.cases)()
 ]
-
-
-PAIRS = [pytest.param(s, check, id=f"{s.name}-{check}".replace(" ", "-")) for s in SPECS for check in s.checks]
+PAIRS = [
+    pytest.param(spec, check, id=f"{spec.name}-{check}".replace(" ", "-"))
+    for spec in SPECS
+    for check in spec.checks
+]
 
 
 @pytest.fixture(scope="module")
-def case(request: pytest.FixtureRequest) -> Iterator[Case]:
-    with request.param.enter() as entered:
-        yield entered
+def enter() -> Iterator[Callable[[CaseSpec], Case]]:
+    """Sets a case up; it stays until another one is asked for: an emulator starts once, not for each check."""
+    with ExitStack() as stack:
+        present: list[tuple[CaseSpec, Case]] = []
+
+        def enter_case(spec: CaseSpec) -> Case:
+            if not present or present[0][0] is not spec:
+                stack.pop_all().close()
+                present[:] = [(spec, stack.enter_context(spec.enter()))]
+            return present[0][1]
+
+        yield enter_case
 
 
 def test_every_driver_has_conformance_cases() -> None:
@@ -29,6 +41,6 @@ def test_every_driver_has_conformance_cases() -> None:
         assert entry.planned or (entry.cases and load(entry.cases)()), f"{entry.scheme}: no cases"
 
 
-@pytest.mark.parametrize(("case", "check"), PAIRS, indirect=["case"])
-def test_driver_conforms(case: Case, check: str) -> None:
-    CHECKS[check](case)
+@pytest.mark.parametrize(("spec", "check"), PAIRS)
+def test_driver_conforms(enter: Callable[[CaseSpec], Case], spec: CaseSpec, check: str) -> None:
+    CHECKS[check](enter(spec))

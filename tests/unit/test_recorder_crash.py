@@ -88,9 +88,7 @@ def test_kill_minus_nine_leaves_every_block_that_was_written(tmp_path, name):
                     process.kill()
         process.wait(30)
         assert written >= wanted
-        n = check_every_sample(folder / name)
-        assert n >= (written + 1) * 3000
-        assert n % 3000 == 0 or name.endswith("meta"), "whole blocks unless the kill fell into one write"
+        assert check_every_sample(folder / name) >= (written + 1) * 3000
 
 
 def test_a_recording_cut_off_at_any_byte_opens_up_to_its_last_whole_sample(tmp_path):

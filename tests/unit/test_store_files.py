@@ -9,9 +9,11 @@ import shutil
 import subprocess
 import sys
 from dataclasses import fields, replace
+from importlib import resources
 from pathlib import Path
 
 import h5py
+import jsonschema
 import numpy as np
 import pytest
 
@@ -339,6 +341,19 @@ def test_mutated_json_is_refused_or_valid():
         except CalibrationError:
             outcomes.add("refused")
     assert "refused" in outcomes
+
+
+@pytest.mark.parametrize("calibration", [full(), minimal()])
+def test_json_exports_follow_the_published_schema(calibration):
+    schema = json.loads(
+        resources.files("hil").joinpath("schema", "hil-calibration.schema.json").read_text("utf-8")
+    )
+    jsonschema.Draft202012Validator.check_schema(schema)
+    value = json.loads(json_file.encode(calibration))
+    jsonschema.validate(value, schema)
+    value["impairments"]["gain"][0] = 1.0
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(value, schema)
 
 
 def test_loading_needs_no_torch_and_no_gui():

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -29,6 +30,7 @@ class RampSource:
         self, board: str, *, n_boards: int = 1, fs_hz: float = 2.5e6, free_running: bool = True
     ) -> None:
         self.n_boards, self.board, self.free_running = n_boards, board, free_running
+        self.reads: deque[tuple[int, float]] = deque(maxlen=1000)
         self.events: list[tuple[Any, ...]] = []
         self.lo: dict[tuple[int, int], float] = {}
         self.gain: dict[tuple[int, int], float] = {}
@@ -69,6 +71,7 @@ class RampSource:
     def read(self, board: int, first: int, n: int) -> NDArray[np.int16]:
         with self._lock:
             self._latest = max(self._latest, first + n)
+            self.reads.append((first, self._fs[board]))
         return self.ramp(first, n)
 
     def ramp(self, first: int, n: int) -> NDArray[np.int16]:

@@ -94,9 +94,9 @@ def test_after_a_pause_come_stale_blocks_then_an_unmarked_gap(serve, connect, ev
     servers, source = serve("fmcomms5", fs_hz=1e6, free_running=False)
     client, control = connect(servers), connect(servers)
     assert control.ask(f"SET {RX} BUFFERS_COUNT 4") == 0
+    assert not overflow_bit(control)
     assert client.ask(f"OPEN {RX} 1000 000000ff") == 0
     opened = source.of("open")[0][2]
-    assert not overflow_bit(control)
     eventually(lambda: bool(source.of("stall")))
     assert source.of("stall")[0][2] == opened + 4000, "noted although nobody reads"
     assert overflow_bit(control)
@@ -110,6 +110,19 @@ def test_after_a_pause_come_stale_blocks_then_an_unmarked_gap(serve, connect, ev
     assert resumed[2] > opened + 50_000
     assert resumed[3]["lost_samples"] == resumed[2] - opened - 4000
     assert fresh == resumed[2] % 2000
+
+
+def test_block_that_the_client_still_holds_is_not_free(serve, connect, eventually):
+    servers, source = serve("fmcomms5", fs_hz=1e4, free_running=False)
+    client = connect(servers)
+    client.ask(f"OPEN {RX} 1000 000000ff")
+    opened = source.of("open")[0][2]
+    first_samples(client.frames(RX, 1000, 8), source)
+    eventually(lambda: bool(source.of("stall")))
+    assert source.of("stall")[0][2] == opened + 4000, "one block held and three full"
+    stale = [first_samples(client.frames(RX, 1000, 8), source) for _ in range(3)]
+    assert stale == [(opened + k * 1000) % 2000 for k in (1, 2, 3)]
+    assert len(source.of("resume")) == 1
 
 
 def test_block_count_one_leaves_a_gap_after_every_block(serve, connect):
@@ -168,6 +181,7 @@ def test_attributes_answer_while_a_read_waits(serve, connect):
 def test_eof_while_waiting_for_samples_is_a_close(serve, connect, eventually):
     servers, source = serve("fmcomms5", fs_hz=1e3, free_running=False)
     client = connect(servers)
+    assert client.ask("TIMEOUT 60000") == 0, "not the timeout shall end the wait"
     client.ask(f"OPEN {RX} 100000 000000ff")
     client.send(f"READBUF {RX} 1600000\r\n")
     client.close()
@@ -241,6 +255,8 @@ def test_rate_change_keeps_what_was_captured_before_it(serve, connect, eventuall
     assert control.write(f"{PHY} INPUT voltage0 sampling_frequency", "3000000") > 0
     stale = [first_samples(client.frames(RX, 1000, 8), source) for _ in range(4)]
     assert stale == [(opened + k * 1000) % 2000 for k in range(4)]
+    rates = {first: fs_hz for first, fs_hz in source.reads if first < opened + 4000}
+    assert rates == {opened + k * 1000: 4e6 for k in range(4)}, "scene samples count in the present rate"
 
 
 def test_channels_without_boards_start_apart_and_the_truth_says_where(serve, connect):

@@ -22,6 +22,7 @@ from sim_backend.serve import parse_address, serve
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
+    import adi
     import iio
 
 
@@ -172,6 +173,45 @@ def test_serve_is_importable_and_stops_at_the_event():
     thread.join(10)
     assert threading.active_count() == before
     del context
+
+
+@pytest.mark.parametrize(
+    ("board", "fs_hz", "make"),
+    [
+        ("pluto", 2.5e6, adi.ad9361),
+        ("fmcomms5", 2.5e6, adi.FMComms5),
+        ("adrv9009", 122.88e6, adi.adrv9009),
+        ("adrv9009-zu11eg", 122.88e6, adi.adrv9009_zu11eg),
+    ],
+)
+def test_every_board_serves_its_scene(cli, tmp_path, board, fs_hz, make):
+    scene, truth = tmp_path / "scene.toml", tmp_path / "truth.jsonl"
+    scene.write_text(
+        f'[receiver]\nboard = "{board}"\nfs_hz = {fs_hz}\nfc_hz = 2.4e9\n[array]\nn_elements = 6\n'
+    )
+    arguments = ("--scene", str(scene), "--truth", str(truth), "--iio", f"127.0.10.51:{free_port()}")
+    uris = ready(cli(*arguments, "--free-running"))["iio"]
+    n_channels = 4 if board in ("fmcomms5", "adrv9009-zu11eg") else 2
+    assert len(uris) == -(-6 // n_channels)
+    boards = [make(uri=uri) for uri in uris]
+    for sdr in boards:
+        sdr.rx_buffer_size = 2048
+        if board.startswith("adrv"):
+            sdr.rx_sync_start = "arm"
+            sdr._rx_init_channels()
+    if board.startswith("adrv"):
+        boards[0].rx_sync_start = "trigger_manual"
+    for sdr in boards:
+        samples = np.array(sdr.rx())
+        assert samples.shape == (n_channels, 2048)
+        assert samples.any()
+        sdr.rx_destroy_buffer()
+    opens = [json.loads(line) for line in truth.read_text().splitlines() if '"open"' in line]
+    assert [event["board"] for event in opens] == list(range(len(uris)))
+    if board.startswith("adrv"):
+        assert len({event["scene_sample"] for event in opens}) == 1
+    lo = boards[-1].trx_lo if board.startswith("adrv") else boards[-1].rx_lo
+    assert lo == 2_400_000_000
 
 
 @pytest.mark.parametrize("text", ["", ":5", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:-1", "127.0.0.1:70000"])
