@@ -23,10 +23,3 @@ def show(device: str = "sim:", array: str | None = "ula:8:0.5", support: str = "
         return int(application.exec())
     finally:
         model.stop()
-
-
-def run() -> None:
-    """Entry point `hil-gui`: the same as `hil gui`."""
-    from hil.cli.main import run as run_cli
-
-    run_cli(["gui", *sys.argv[1:]])

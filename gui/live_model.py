@@ -16,10 +16,10 @@ from hil.core.frame import Frame
 from hil.core.geometry import parse_array
 from hil.dsp.covariance import sample_covariance
 from hil.dsp.doa import DoaFinder
-from hil.learn import to_calibration
-from hil.learn_settings import LearnSettings, parse_support
-from hil.live_learner import LiveLearner
-from hil.observe import BLOCK_SNAPSHOTS
+from hil.learning.batch import to_calibration
+from hil.learning.live import LiveLearner
+from hil.learning.observe import BLOCK_SNAPSHOTS
+from hil.learning.settings import LearnSettings, parse_support
 from hil.pipeline.latest import Latest
 from hil.session import Session, open_session
 
@@ -68,7 +68,7 @@ class LiveModel:
         self.session.start(on_frame=self._on_frame)
 
     def _scene_array(self) -> Any:
-        from hil.demo import scene_geometry
+        from hil.jobs.demo import scene_geometry
         from sim_backend.scene import load_scene
 
         return scene_geometry(load_scene(self._uri.removeprefix("sim:") or None))

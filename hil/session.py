@@ -165,6 +165,7 @@ class Session:
         reader = Stage(
             "reader",
             lambda stop: self._read(stop, rings, block_samples, n_samples),
+            source=True,
             closes=rings,
             unblock=self.device.stop,
         )
@@ -245,6 +246,7 @@ class Session:
         stream = self.stream
         buffer = wire_buffer(block_samples, stream.n_channels, stream.device.wire)
         seq = 0
+        base: int | None = None
         device_stream: StreamInfo | None = None
         quiet_since = time.monotonic()
         while not stop.is_set() and (n_samples is None or self._samples < n_samples):
@@ -261,7 +263,11 @@ class Session:
                 device_stream = result.stream
                 self._stream = stream = self._located(result.stream)
                 self._epochs.add(stream.epoch.id)
-            block = replace(to_block(buffer, result, seq), stream=stream)
+            if base is None:
+                base = _skipped(self.device)
+            block = replace(
+                to_block(buffer, result, seq), stream=stream, first_sample=result.first_sample + base
+            )
             seq += 1
             self._account(block)
             for ring in rings:
@@ -306,6 +312,15 @@ class Session:
             frame, clipped = convert(block, out)
             self._overloads += clipped
             on_frame(frame, clipped)
+
+
+def _skipped(device: RxDevice) -> int:
+    """Samples of the first board between its OPEN and the first one handed out (boards being aligned).
+
+    Indices of a session count from OPEN (docs/adr/0005), so that they can be matched with a truth file.
+    """
+    skipped: tuple[int, ...] = getattr(device, "skipped_samples", ())
+    return skipped[0] if skipped else 0
 
 
 def open_session(

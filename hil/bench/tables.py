@@ -50,7 +50,7 @@ def markdown(results: Results, machine: Mapping[str, Any]) -> str:
 
 def save_plot(results: Results, path: Path) -> None:
     """Bars of all ratios, one panel a stage. Raises ConfigError for a name that cannot be written."""
-    from hil.plots import ACCENT, CALIBRATED, new_figure, save
+    from hil.reporting.plots import ACCENT, CALIBRATED, new_figure, save
 
     panels = {s: [r for r in report.rows if r.ratio] for s, report in results.items()}
     panels = {s: rows for s, rows in panels.items() if rows}

@@ -43,7 +43,7 @@ def capture(
       hil capture sim: rec.sigmf-meta --seconds 2 --array ula:8:0.5
       hil capture iio:ip:192.168.2.1 rec.sigmf-collection --samples 1M --fc 2.45G --gain 30
     """
-    from hil.capturing import capture_to_file
+    from hil.jobs.capture import capture_to_file
 
     if (samples is None) == (seconds is None):
         raise ConfigError("give either --samples or --seconds", where="hil capture", hint="--seconds 2")

@@ -40,7 +40,7 @@ def demo(
       hil demo
       hil demo --seed 3 --no-gui --json -
     """
-    from hil.demo import run_demo
+    from hil.jobs.demo import run_demo
     from sim_backend.scene import load_scene
 
     loaded = load_scene(scene)

@@ -11,7 +11,7 @@ import typer
 from hil.core.errors import DriverUnavailable
 
 if TYPE_CHECKING:
-    from hil.demo import DemoResult
+    from hil.jobs.demo import DemoResult
 
 
 def gui(
@@ -57,3 +57,10 @@ def open_after_demo(result: DemoResult) -> None:
     support = result.calibration.gauge.support_deg if result.calibration else None
     low, high = support or (-60.0, 60.0)
     show(f"sim:{result.files['scene']}", None, f"{low:g}:{high:g}")
+
+
+def run() -> None:
+    """Entry point `hil-gui`: the same as `hil gui`."""
+    from hil.cli.main import run as run_cli
+
+    run_cli(["gui", *sys.argv[1:]])

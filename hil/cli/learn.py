@@ -65,9 +65,8 @@ def learn(
       hil learn rec.sigmf-meta --anchor 20@0:1 --anchor -35@2:3 --out array.h5
     """
     from calib.registry import method_names
-
-    from hil.learn_job import keep, learn_device, learn_recording
-    from hil.learn_settings import LearnSettings, parse_anchors, parse_sources, parse_support
+    from hil.jobs.learn import keep, learn_device, learn_recording
+    from hil.learning.settings import LearnSettings, parse_anchors, parse_sources, parse_support
 
     if method not in method_names():
         raise ConfigError(
@@ -102,7 +101,7 @@ def learn(
 
 
 def _show(learned: object) -> None:
-    from hil.learn_job import LearnedArray
+    from hil.jobs.learn import LearnedArray
 
     assert isinstance(learned, LearnedArray)
     result = learned.result

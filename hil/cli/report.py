@@ -36,7 +36,7 @@ def report(
       hil report rec.sigmf-meta --calibration array.h5 --out array.html
     """
     from hil import store
-    from hil.report import ReportContent, write_report
+    from hil.reporting.page import ReportContent, write_report
 
     is_recording = ".sigmf" in source.suffix
     if is_recording and calibration is None:
@@ -55,13 +55,13 @@ def report(
 
 def _with_recording(path: Path, cal: Calibration, truth: Path | None):
     from drivers.sigmf_files import open_recording
-    from hil import plots
     from hil.dsp.doa import DoaFinder
-    from hil.observe import longest_epoch, observe_recording
-    from hil.outcome import evaluate, report_content
-    from hil.report import ReportContent
-    from hil.scoring import held_out
-    from hil.truth_match import scene_offset
+    from hil.evaluation.outcome import evaluate, report_content
+    from hil.evaluation.scoring import held_out
+    from hil.evaluation.truth_match import scene_offset
+    from hil.learning.observe import longest_epoch, observe_recording
+    from hil.reporting import plots
+    from hil.reporting.page import ReportContent
     from sim_backend.truth import read_truth
 
     title = f"Array calibration {cal.id[:8]} on {path.name}"

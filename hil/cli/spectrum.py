@@ -63,8 +63,8 @@ def spectrum(
       hil spectrum rec.sigmf-meta --calibration array.h5 --plot spectrum.png
       hil spectrum sim: --array ula:8:0.5 --follow
     """
-    from hil.learn_settings import parse_sources
-    from hil.spectrum_job import Directions, SpectrumSettings, of_device, of_recording, parse_grid
+    from hil.jobs.spectrum import Directions, SpectrumSettings, of_device, of_recording, parse_grid
+    from hil.learning.settings import parse_sources
 
     if method not in ("music", "capon", "bartlett"):
         raise ConfigError(f"{method!r} is not one of music, capon, bartlett", where="--method")
@@ -131,7 +131,7 @@ def _publisher(address: str | None) -> Any:
 
 
 def _plot(directions: Any, path: Path) -> None:
-    from hil import plots
+    from hil.reporting import plots
 
     power = np.maximum(directions.spectrum, 1e-12)
     level = 10 * np.log10(power / power.max())

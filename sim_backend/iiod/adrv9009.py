@@ -20,6 +20,7 @@ _RATE_FILES = (
     "in_voltage3_sampling_frequency",
     "out_voltage_sampling_frequency",
 )
+_BANDWIDTH_PER_RATE = 100 / 122.88
 _RUNNING, _STOPPED = "opt_post_running_stage", "idle"
 
 
@@ -37,6 +38,11 @@ class Adrv9009:
         lo_hz = str(round(source.fc_hz(index, self.chip)))
         for key in (_LO, _HOP, "debug/adi,trx-pll-lo-frequency_hz"):
             files[key].value = lo_hz
+        fs_hz = source.fs_hz(index)
+        for key, file in files.files.items():  # the profile that the scene's rate stands for
+            if key.endswith("_rf_bandwidth"):
+                file.value = str(round(fs_hz * _BANDWIDTH_PER_RATE))
+        files["debug/adi,rx-profile-rx-output-rate_khz"].value = str(round(fs_hz / 1000))
         for key, file in files.files.items():
             if not key.startswith(("debug/", "jesd204_")):
                 file.on_read = lambda file=file: self._guarded(file.value)

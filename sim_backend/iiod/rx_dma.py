@@ -122,6 +122,11 @@ class RxDma:
         """True while a connection has the device open."""
         return bool(self._openers)
 
+    @property
+    def is_shared(self) -> bool:
+        """True while several connections have it open."""
+        return len(self._openers) > 1
+
     def frame_bytes(self, token: object) -> int:
         """Bytes of one sample of all enabled channels; IioError(EBADF) if `token` has not opened it."""
         with self._cond:
@@ -180,7 +185,8 @@ class RxDma:
         for opener in self._openers.values():
             mask |= opener.mask
         samples = max(opener.samples for opener in self._openers.values())
-        if samples * 2 * mask.bit_count() * self.blocks > MAX_BUFFER_BYTES:
+        # every opener may be sending a block of its own while the kernel blocks are full
+        if samples * 2 * mask.bit_count() * (self.blocks + len(self._openers) - 1) > MAX_BUFFER_BYTES:
             raise IioError(errno.ENOMEM)
         self._stream = _Stream(mask, samples, None)
         if not self._held:

@@ -222,7 +222,7 @@ class Session:
             frame_bytes = 2 * mask.bit_count()
             room = (wanted_now - sent) // frame_bytes * frame_bytes
             piece, rest = data[:room], data[room:]
-            if len(rest):
+            if len(rest) and not dma.is_shared:  # else dropped, as iiod does: no client may hoard blocks
                 self._rest[device.id] = (rest, mask)
             line = f"{mask:0{8 * words}x}\n" if sent == 0 else ""
             self.wire.send(f"{len(piece)}\n{line}".encode(), piece)

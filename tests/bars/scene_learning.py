@@ -14,11 +14,11 @@ from hil.core.device import DeviceInfo, RxConfig, WireFormat
 from hil.core.epoch import new_epoch
 from hil.core.errors import NotIdentifiable
 from hil.core.frame import StreamInfo
-from hil.demo import scene_geometry
-from hil.learn import learn_batch, to_calibration
-from hil.learn_settings import LearnSettings
-from hil.observe import BLOCK_RATE_HZ, BLOCK_SNAPSHOTS, CovarianceBatch
-from hil.outcome import Outcome, evaluate
+from hil.evaluation.outcome import Outcome, evaluate
+from hil.jobs.demo import scene_geometry
+from hil.learning.batch import learn_batch, to_calibration
+from hil.learning.observe import BLOCK_RATE_HZ, BLOCK_SNAPSHOTS, CovarianceBatch
+from hil.learning.settings import LearnSettings
 from sim_backend.engine import ArrayEngine
 from sim_backend.scene import Scene
 from sim_backend.truth import TruthWriter, read_truth

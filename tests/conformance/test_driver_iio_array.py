@@ -13,6 +13,7 @@ from drivers.conformance_cases import emulator, emulator_scene
 from drivers.iio.alignment import find_offset, samples_needed
 from hil.core.device import RxConfig
 from hil.core.errors import CaptureError
+from hil.core.frame import FrameFlag
 
 
 def _capture(device, n: int):
@@ -52,13 +53,36 @@ def test_first_samples_of_all_boards_are_the_same_scene_sample(
 
 def test_boards_without_common_start_refuse_a_tone() -> None:
     scene = emulator_scene("fmcomms5", 2).replace('"qpsk"', '"cw"').replace("symbol_rate_hz = 5.0e5\n", "")
-    with emulator(scene) as (_, uris):
-        with open_device("iio:" + ",".join(uris)) as device:
-            device.configure(RxConfig())
-            with pytest.raises(CaptureError, match="repeats or is too weak") as caught:
-                device.start()
-            assert caught.value.hint
-            device.configure(RxConfig())  # the device stays usable
+    with emulator(scene) as (_, uris), open_device("iio:" + ",".join(uris)) as device:
+        device.configure(RxConfig())
+        with pytest.raises(CaptureError, match="repeats or is too weak") as caught:
+            device.start()
+        assert caught.value.hint
+        device.configure(RxConfig())  # the device stays usable
+
+
+def test_an_array_is_aligned_anew_after_every_loss() -> None:
+    scene = emulator_scene("fmcomms5", 2) + "[faults]\noverflow_every_s = 1.5\n"
+    with emulator(scene) as (_, uris), open_device("iio:" + ",".join(uris)) as device:
+        stream = device.configure(RxConfig())
+        device.start()
+        out = np.zeros((stream.config.block_samples, stream.n_channels, 2), np.int16)
+        gaps, heard, expected, after = 0, [], 0, samples_needed(4096, 2)
+        while gaps < 3:
+            result = device.read(out, 5.0)
+            assert result.first_sample == expected
+            expected += result.n
+            if result.flags & FrameFlag.GAP_BEFORE:
+                assert result.lost_before is None
+                gaps += 1
+                heard = []
+            heard.append(out[: result.n].copy())
+            if gaps and sum(map(len, heard)) >= after:
+                samples = np.concatenate(heard)[:after] @ np.array([1, 1j], np.complex64)
+                found = find_offset(samples[:, :4], samples[:, 4:], 4096, 2)
+                assert (found.clear, found.offset) == (True, 0)
+                heard = []
+        assert len(device.alignments) == gaps + 1
 
 
 def test_channels_of_the_second_board_alone_need_no_alignment() -> None:

@@ -99,15 +99,14 @@ def test_a_board_that_is_gone_is_not_found() -> None:
 
 
 def test_a_killed_board_fails_settings_and_stays_lost() -> None:
-    with emulator(emulator_scene("pluto")) as (process, uris):
-        with open_device(f"iio:{uris[0]}") as device:
+    with emulator(emulator_scene("pluto")) as (process, uris), open_device(f"iio:{uris[0]}") as device:
+        device.configure(RxConfig())
+        process.kill()
+        process.wait(10.0)
+        with pytest.raises(ConnectionLost):
+            device.configure(RxConfig(fc_hz=2.4e9))
+        with pytest.raises(DeviceNotFound):
             device.configure(RxConfig())
-            process.kill()
-            process.wait(10.0)
-            with pytest.raises(ConnectionLost):
-                device.configure(RxConfig(fc_hz=2.4e9))
-            with pytest.raises(DeviceNotFound):
-                device.configure(RxConfig())
 
 
 def test_interpreter_exits_cleanly_with_a_running_stream() -> None:
@@ -121,7 +120,11 @@ def test_interpreter_exits_cleanly_with_a_running_stream() -> None:
     )
     with emulator(emulator_scene("fmcomms5")) as (_, uris):
         done = subprocess.run(
-            [sys.executable, "-P", "-c", script, uris[0]], capture_output=True, text=True, timeout=60, check=False
+            [sys.executable, "-P", "-c", script, uris[0]],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "4096"

@@ -6,7 +6,7 @@ import pytest
 
 from hil.cli.options import is_device, rx_config
 from hil.core.errors import ConfigError
-from hil.learn_settings import LearnSettings, parse_anchors, parse_sources, parse_support
+from hil.learning.settings import LearnSettings, parse_anchors, parse_sources, parse_support
 
 
 def test_support_anchor_sources() -> None:

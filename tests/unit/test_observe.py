@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from hil.core.device import DeviceInfo, RxConfig, WireFormat
 from hil.core.epoch import new_epoch
 from hil.core.errors import ConfigError
 from hil.core.frame import Frame, FrameFlag, StreamInfo
-from hil.observe import CovarianceTap, join
+from hil.learning.observe import CovarianceTap, join
 
 FS = 1e6
 
@@ -29,7 +31,7 @@ def test_blocks_do_not_depend_on_how_the_stream_is_cut() -> None:
     tap = CovarianceTap(n_snapshots=100, rate_hz=500.0)
     whole = tap.take(_frame(x, 0))
     cuts = [0, 3_777, 9_001, 20_000]
-    parts = join(tap.take(_frame(x[:, a:b], a)) for a, b in zip(cuts, cuts[1:], strict=False))
+    parts = join(tap.take(_frame(x[:, a:b], a)) for a, b in itertools.pairwise(cuts))
     assert set(parts.first_sample) <= set(whole.first_sample)
     assert len(parts) >= len(whole) - 2  # at most one block lost at each inner border
     both = np.isin(whole.first_sample, parts.first_sample)

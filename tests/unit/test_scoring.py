@@ -9,8 +9,8 @@ from hil.core.errors import ConfigError
 from hil.core.geometry import uca, ula
 from hil.core.steering import steering_vectors
 from hil.core.units import SPEED_OF_LIGHT_M_S
-from hil.observe import CovarianceBatch
-from hil.scoring import held_out, score_directions, single_direction_blocks
+from hil.evaluation.scoring import held_out, score_directions, single_direction_blocks
+from hil.learning.observe import CovarianceBatch
 
 FC = 2.45e9
 LAMBDA = SPEED_OF_LIGHT_M_S / FC

@@ -211,6 +211,7 @@ def test_adrv9009_rates_belong_to_the_profile(adrv9009):
         assert client.write(f"{ADRV} {target} sampling_frequency", "245760000") == -errno.EACCES
     assert client.write(f"{ADRV_RX} INPUT voltage0_i sampling_frequency", "1") == -errno.EACCES
     assert source.of("rate") == []
+    assert client.value(f"READ {ADRV} INPUT voltage0 rf_bandwidth") == "100000000"
 
 
 def test_adrv9009_gain_has_half_decibel_steps(adrv9009):

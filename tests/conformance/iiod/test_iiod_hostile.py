@@ -216,6 +216,16 @@ def test_memory_does_not_grow_under_attack(served, connect, eventually):
     assert psutil.Process().memory_info().rss - before < 20e6
 
 
+def test_openers_of_huge_blocks_are_limited_and_cannot_hoard_them(served, connect):
+    clients = [connect(served) for _ in range(12)]
+    statuses = [client.ask(f"OPEN {RX} 4194304 000000ff") for client in clients]
+    assert statuses[0] == 0
+    assert statuses.count(-errno.ENOMEM) >= 4, "64 MiB each"
+    for client, status in zip(clients, statuses, strict=True):
+        assert client.ask(f"CLOSE {RX}") == (0 if status == 0 else -errno.ENXIO)
+    healthy(served, connect)
+
+
 def test_register_file_is_bounded(served, connect):
     client = connect(served)
     for address in range(0, 0x400):

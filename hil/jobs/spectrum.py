@@ -21,9 +21,9 @@ from hil.dsp.covariance import sample_covariance
 from hil.dsp.doa import DoaFinder, Method
 from hil.dsp.doa_accuracy import doa_sigma_deg
 from hil.dsp.source_count import mdl
-from hil.observe import CovarianceBatch, CovarianceTap, join, observe_recording
+from hil.learning.observe import CovarianceBatch, CovarianceTap, join, observe_recording
+from hil.learning.using import CalibrationInUse, calibration_for
 from hil.session import open_session
-from hil.using import CalibrationInUse, calibration_for
 
 #: What a device is asked for: long enough to confirm a calibration.
 _DEVICE_S = 0.3

@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib.metrics import manifold_error
-from hil import plots
 from hil.core.calibration import Calibration
 from hil.core.gauge import canonical
 from hil.core.geometry import ArrayGeometry
 from hil.core.steering import steering_vectors
 from hil.dsp.doa import DoaFinder
-from hil.observe import CovarianceBatch
-from hil.report import ReportContent
-from hil.scoring import Score, field_of_view_deg, score_directions, single_direction_blocks
-from hil.truth_match import known_array, true_directions
+from hil.evaluation.scoring import Score, field_of_view_deg, score_directions, single_direction_blocks
+from hil.evaluation.truth_match import known_array, true_directions
+from hil.learning.observe import CovarianceBatch
+from hil.reporting import plots
+from hil.reporting.page import ReportContent
 from sim_backend.truth import Truth
 
 _PICTURE_BLOCKS = 300

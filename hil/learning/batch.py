@@ -6,15 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from calib.registry import get_method
-
 from calib.result import GaugeRequest, LearnResult, Prior, Progress
 from hil.core.calibration import Calibration, Validity
 from hil.core.errors import ConfigError, NotConverged, NotIdentifiable
 from hil.core.frame import StreamInfo
 from hil.core.geometry import ArrayGeometry
 from hil.core.units import SPEED_OF_LIGHT_M_S
-from hil.learn_settings import LearnSettings
-from hil.observe import CovarianceBatch
+from hil.learning.observe import CovarianceBatch
+from hil.learning.settings import LearnSettings
 
 
 def learn_batch(

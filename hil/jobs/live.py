@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hil.core.frame import Frame, StreamInfo
-from hil.learn_settings import LearnSettings
-from hil.learner_process import LearnUpdate
-from hil.live_learner import LiveLearner
-from hil.observe import CovarianceBatch, CovarianceTap, join
+from hil.learning.live import LiveLearner
+from hil.learning.observe import CovarianceBatch, CovarianceTap, join
+from hil.learning.process import LearnUpdate
+from hil.learning.settings import LearnSettings
 from hil.recorder import Recorder
 from hil.session import Session, SessionSummary
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import hil
-from hil import plots
 from hil.core.calibration import Calibration
 from hil.core.errors import ConfigError
 from hil.core.units import SPEED_OF_LIGHT_M_S, format_si
+from hil.reporting import plots
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -15,14 +15,14 @@ from hil.core.device import RxConfig
 from hil.core.errors import CalibrationError, ConfigError, NotIdentifiable
 from hil.core.frame import StreamInfo
 from hil.core.geometry import ArrayGeometry, parse_array
-from hil.learn import learn_batch, require_good, to_calibration
-from hil.learn_settings import LearnSettings
-from hil.live_job import run_live
-from hil.observe import CovarianceBatch, longest_epoch, observe_recording
-from hil.outcome import Outcome, evaluate
-from hil.scoring import held_out
+from hil.evaluation.outcome import Outcome, evaluate
+from hil.evaluation.scoring import held_out
+from hil.evaluation.truth_match import scene_offset
+from hil.jobs.live import run_live
+from hil.learning.batch import learn_batch, require_good, to_calibration
+from hil.learning.observe import CovarianceBatch, longest_epoch, observe_recording
+from hil.learning.settings import LearnSettings
 from hil.session import open_session
-from hil.truth_match import scene_offset
 from sim_backend.truth import read_truth
 
 Say = Callable[[str], None]

@@ -13,9 +13,9 @@ import numpy as np
 
 from hil.core.errors import CalibrationError, ConfigError
 from hil.core.frame import Frame, StreamInfo
-from hil.learn_settings import LearnSettings
-from hil.learner_process import LearnJob, LearnUpdate, learner_main
-from hil.observe import CovarianceBatch, CovarianceTap
+from hil.learning.observe import CovarianceBatch, CovarianceTap
+from hil.learning.process import LearnJob, LearnUpdate, learner_main
+from hil.learning.settings import LearnSettings
 from hil.pipeline.shared_latest import SharedLatestWriter
 
 _START_TIMEOUT_S = 60.0

@@ -10,7 +10,7 @@ from hil import store
 from hil.core.calibration import Calibration
 from hil.core.errors import CalibrationMismatch
 from hil.core.frame import StreamInfo
-from hil.observe import CovarianceBatch
+from hil.learning.observe import CovarianceBatch
 
 #: Fewer blocks than this prove nothing.
 _MIN_BLOCKS = 20

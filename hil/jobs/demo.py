@@ -13,24 +13,25 @@ from pathlib import Path
 from typing import Any
 
 from drivers.sigmf_files import open_recording
-from hil import plots, store
+from hil import store
 from hil.core.calibration import Calibration
 from hil.core.device import RxConfig
 from hil.core.errors import CalibrationError, ConnectionLost, DriverUnavailable, NotIdentifiable
 from hil.core.frame import StreamInfo
 from hil.core.geometry import ArrayGeometry
-from hil.learn import require_good, to_calibration
-from hil.learn_settings import LearnSettings
-from hil.learner_process import LearnUpdate
-from hil.live_job import LiveOutcome, Say, run_live
-from hil.observe import observe_recording
-from hil.outcome import Outcome, evaluate, report_content, spectrum_picture
+from hil.evaluation.outcome import Outcome, evaluate, report_content, spectrum_picture
+from hil.evaluation.scoring import held_out
+from hil.evaluation.truth_match import scene_offset
+from hil.jobs.live import LiveOutcome, Say, run_live
+from hil.learning.batch import require_good, to_calibration
+from hil.learning.observe import observe_recording
+from hil.learning.process import LearnUpdate
+from hil.learning.settings import LearnSettings
 from hil.recorder import Recorder
-from hil.report import write_report
-from hil.scoring import held_out
+from hil.reporting import plots
+from hil.reporting.page import write_report
 from hil.session import SessionSummary, open_session
 from hil.sim_server import free_address, serve
-from hil.truth_match import scene_offset
 from sim_backend.scene import Scene
 from sim_backend.truth import read_truth
 

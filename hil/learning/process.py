@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from calib.result import LearnResult
 from hil.core.errors import CalibrationError, ConnectionLost, HilError
 from hil.core.geometry import ArrayGeometry
-from hil.learn import learn_batch
-from hil.learn_settings import LearnSettings
-from hil.observe import CovarianceBatch
+from hil.learning.batch import learn_batch
+from hil.learning.observe import CovarianceBatch
+from hil.learning.settings import LearnSettings
 from hil.pipeline.shared_latest import SharedLatestReader, SharedSpec
 
 #: First attempt when so many seconds of stream are there, then whenever they have grown by a quarter.

@@ -12,7 +12,7 @@ from hil.core.calibration import Calibration
 from hil.core.errors import ConfigError
 from hil.core.geometry import ArrayGeometry
 from hil.dsp.doa import DoaFinder, assign_errors_deg
-from hil.observe import CovarianceBatch
+from hil.learning.observe import CovarianceBatch
 
 
 @dataclass(frozen=True, slots=True)

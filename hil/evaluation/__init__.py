@@ -1,0 +1,1 @@
+"""How right an array description is, where the truth is known."""

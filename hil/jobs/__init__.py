@@ -1,0 +1,1 @@
+"""What the commands do, without the command line: one job per file."""
