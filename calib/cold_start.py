@@ -274,9 +274,7 @@ def _extend(job: Search, elements: NDArray[np.intp], model: Model, new: int, *, 
     size = np.sqrt(power[new] / power[elements].mean() / len(elements))
     gain = size * np.exp(1j * np.angle(score[best]))
     at = len(elements) if append else 0
-    return Model(
-        np.insert(model.g, at, gain), np.insert(model.r, at, [[trial[best]]], axis=0)
-    ).normalised()
+    return Model(np.insert(model.g, at, gain), np.insert(model.r, at, [[trial[best]]], axis=0)).normalised()
 
 
 def finish_line(model: Model, sub: Subspaces, nominal: NDArray[np.float64], free_positions: bool) -> Fit:

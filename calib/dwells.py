@@ -137,7 +137,9 @@ def edges_reached(dwells: Dwells) -> tuple[bool, bool]:
     if not dwells.continuous:
         return True, True
     theta, margin = dwells.theta, 4
-    tolerance = 2 * float(np.nanmedian(np.abs(np.diff(theta, axis=0)))) + 4 * float(np.nanmedian(dwells.sigma))
+    tolerance = 2 * float(np.nanmedian(np.abs(np.diff(theta, axis=0)))) + 4 * float(
+        np.nanmedian(dwells.sigma)
+    )
     inside = slice(margin, len(theta) - margin)
     if len(theta) <= 2 * margin:
         return False, False

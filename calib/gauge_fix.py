@@ -111,9 +111,7 @@ def _fix_line(
         raise ConfigError("gauge oracle: align with calib.metrics.align_to_truth")
     else:
         affine = fit_support(samples, sigma, (-np.pi / 2, np.pi / 2), prior, (False, False))
-        assumes = (
-            f"position errors are about {position_std:.2g} wavelengths and every source is in front of the array"
-        )
+        assumes = f"position errors are about {position_std:.2g} wavelengths and every source is in front of the array"
         open_ = ["angle offset (phase ramp along the line)"]
         if position_std > 0:
             open_.append("angle scale (common scale of the positions)")
@@ -125,9 +123,7 @@ def _fix_line(
     )
 
 
-def _line_gauge(
-    affine: Affine, kind: str, assumes: str, support_deg: tuple[float, float] | None
-) -> Gauge:
+def _line_gauge(affine: Affine, kind: str, assumes: str, support_deg: tuple[float, float] | None) -> Gauge:
     return Gauge(
         kind=kind,
         assumes=assumes,
@@ -177,9 +173,7 @@ def _fix_plane(
     degrees = np.rad2deg([fit.delta_sigma, fit.angle_sigma_rad])
     gauge = Gauge(kind, assumes, float(degrees[0]), 0.0, float(degrees[1]), request.support_deg)
     fixed = model.shifted(fit.delta).normalised()
-    return Fixed(
-        fixed, gauge, np.array([[fit.delta_sigma**2]]), abs(fit.tension), open_, 1.0, fit.delta
-    )
+    return Fixed(fixed, gauge, np.array([[fit.delta_sigma**2]]), abs(fit.tension), open_, 1.0, fit.delta)
 
 
 def find_anchors(request: GaugeRequest, evidence: Evidence, *, line: bool) -> tuple[Anchor, ...]:

@@ -159,9 +159,7 @@ def fit_support(
     return _summary(grid, _weights((log_like + log_prior + measure).ravel()), support_rad, tension, uniform)
 
 
-def fit_anchors(
-    anchors: tuple[Anchor, ...], prior: ScalePrior, field_rad: tuple[float, float]
-) -> Affine:
+def fit_anchors(anchors: tuple[Anchor, ...], prior: ScalePrior, field_rad: tuple[float, float]) -> Affine:
     """Posterior from anchors and the position prior; `field_rad` is where the angle error is stated."""
     a_mean, a_std = prior.moments()
     a_std = max(a_std, 1e-6)

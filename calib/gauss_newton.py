@@ -69,9 +69,10 @@ def normal_equations(
             hessian[rows, cols] = block
             hessian[cols, rows] = block.T
     scale = 1 / np.sqrt(curvature)
-    along = np.concatenate(
-        [-TWO_PI * q.imag] + [TWO_PI * f[:, None] * q.real for f in factors], axis=1
-    ) * scale[:, None]
+    along = (
+        np.concatenate([-TWO_PI * q.imag] + [TWO_PI * f[:, None] * q.real for f in factors], axis=1)
+        * scale[:, None]
+    )
     hessian -= (along * w[:, None]).T @ along
     angle_gradient = -TWO_PI * q.imag.sum(axis=1) * scale
     gradient = np.concatenate([w @ q1.real] + [(w * f) @ q1.imag for f in factors])

@@ -129,14 +129,13 @@ def _why_not(result: LearnResult, fit: Fit, fixed: Fixed, n: int, min_angles: in
         )
     region = worst_region(fit.score, fit.theta, n, k)
     if region > 0.3:
-        return (
-            f"in one part of the angles the nulls are {np.exp(region):.2g} times shallower than noise explains"
-        )
+        return f"in one part of the angles the nulls are {np.exp(region):.2g} times shallower than noise explains"
     if result.n_angles < min_angles:
         return f"only {result.n_angles} different angles were seen; at least {min_angles} are needed"
     if not result.field_loss < MAX_FIELD_LOSS:
         result.not_identifiable.append(
-            f"the array outside {_degrees(result.lit_deg)}" + (" and inside its gaps" * bool(result.holes_deg))
+            f"the array outside {_degrees(result.lit_deg)}"
+            + (" and inside its gaps" * bool(result.holes_deg))
         )
         return (
             "the angles seen leave the array undetermined elsewhere: 1 - correlation up to "
@@ -160,9 +159,7 @@ def worst_region(score: Score, theta: NDArray[np.float64], n_elements: int, n_so
     per_peak = score.per_peak.ravel()[order]
     nu = degrees_of_freedom(n_elements, n_sources)
     parts = np.array_split(per_peak, max(1, min(_REGIONS, len(per_peak) // 20)))
-    return max(
-        float(np.median(part)) - median_offset(nu) - 5 * median_sigma(nu, len(part)) for part in parts
-    )
+    return max(float(np.median(part)) - median_offset(nu) - 5 * median_sigma(nu, len(part)) for part in parts)
 
 
 def _field(model: Model, fixed: Fixed) -> NDArray[np.float64]:

@@ -127,9 +127,7 @@ def refine_peaks(
         if not model.is_line:
             rho = model.slope(theta) @ model.r.T
         pv = (rho * a) @ sub.signal.conj()
-        curvature = TWO_PI**2 * (
-            np.sum(np.abs(rho * a) ** 2, axis=-1) - np.sum(np.abs(pv) ** 2, axis=-1)
-        )
+        curvature = TWO_PI**2 * (np.sum(np.abs(rho * a) ** 2, axis=-1) - np.sum(np.abs(pv) ** 2, axis=-1))
         gradient = TWO_PI * np.sum(s.conj() * pv, axis=-1).imag
         theta = theta - np.clip(gradient / np.maximum(curvature, 1e-9), -max_step, max_step)
     if not model.is_line:

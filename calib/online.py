@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from calib.export import model_of
 from calib.layout import layout_of
 from calib.model import TWO_PI, Model, refine_peaks
 from calib.observations import Observations, Subspaces, subspaces
 from calib.result import Prior
-from calib.export import model_of
 from hil.core.errors import ConfigError, ShapeError
 from hil.core.geometry import ArrayGeometry
 from hil.core.impairments import Impairments

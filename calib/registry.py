@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import Any
 
 from calib.result import LearnResult
 from hil.core.errors import ConfigError

@@ -88,7 +88,11 @@ def relearn_phase(
         excess = score_peaks(trial, sub, theta, depth).excess
         if excess < best_excess:
             best, best_excess = trial, excess
-        if excess < _ACCEPT_EXCESS or time.monotonic() - begin > time_limit_s or (stop is not None and stop()):
+        if (
+            excess < _ACCEPT_EXCESS
+            or time.monotonic() - begin > time_limit_s
+            or (stop is not None and stop())
+        ):
             break
     best = _iterate(best, prepared.sub, shape, 5, ramp_open, final=True)
     theta, depth = find_peaks(best, prepared.sub, _FIELD)

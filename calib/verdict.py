@@ -75,4 +75,6 @@ def verify(
             f"not verified: the live nulls are {np.exp(score.excess):.2g} times shallower than noise explains "
             f"(about {error_deg:.0f} degrees rms of phase error)"
         )
-    return Verdict(score.excess, threshold, bool(verified), score.outlier_fraction, words, len(prepared.index))
+    return Verdict(
+        score.excess, threshold, bool(verified), score.outlier_fraction, words, len(prepared.index)
+    )

@@ -18,6 +18,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from drivers.convert import convert, to_block, wire_buffer
 from hil.core.device import RxConfig, RxDevice
@@ -170,6 +171,8 @@ class Session:
             unblock=self.device.stop,
         )
         self._graph = Graph([reader, *stages], rings)
+        # a BLAS that spins on every core starves the reader: docs/adr/0007
+        self._one_thread = threadpool_limits(1)
         self.device.start()
         self._graph.start()
 
@@ -191,6 +194,7 @@ class Session:
             finally:
                 self._error = graph.error
                 self._graph = None
+                self._one_thread.restore_original_limits()
                 self.device.stop()
         recording = self._recorder.close() if self._recorder is not None else None
         self._recorder = None

@@ -59,5 +59,7 @@ def learn_diffmusic(
     )  # fmt: skip
     if trained:
         result.steps += trained[-1].steps
-        result.notes.append(f"{trained[-1].steps} steps of the loss, {trained[-1].history[-1]:.2f} at the end")
+        result.notes.append(
+            f"{trained[-1].steps} steps of the loss, {trained[-1].history[-1]:.2f} at the end"
+        )
     return result

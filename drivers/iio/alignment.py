@@ -88,8 +88,8 @@ def _accumulate(
             continue
         x_spectrum = np.conj(np.asarray(fft.fft(segment / np.float32(np.sqrt(energy)), 2 * SEGMENT)))
         product = y_spectra[i : i + n_coarse] * x_spectrum
-        correlation = np.asarray(fft.ifft(product, axis=1, overwrite_x=True))
-        part = correlation[:, :SEGMENT]
+        correlation = np.asarray(fft.ifft(product, axis=1, overwrite_x=True), np.complex64)
+        part: NDArray[np.complex64] = correlation[:, :SEGMENT]
         power[i % 2] += part.real**2 + part.imag**2
 
 

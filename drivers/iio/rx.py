@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from drivers.iio.board import Board
 from drivers.iio.intake import Alignment, Intake
-from drivers.iio.setup import apply_settings, check_request, read_settings
+from drivers.iio.request import apply_settings, check_request, read_settings
 from drivers.settings import check_channels
 from drivers.state import CallOrder, check_wire_buffer
 from hil.core.device import DeviceCaps, DeviceInfo, Range, ReadResult, RxConfig, WireBuffer, WireFormat
@@ -240,20 +240,19 @@ class IioDevice:
         check_wire_buffer(out, self._stream.n_channels, WireFormat.CI16)
         if self._lost is not None:
             raise self._lost
-        intake = self._intake
-        if intake is None:
-            self._order.check_read(token)
-            raise ConnectionLost(f"{self._info.uri}: the stream has ended", uri=self._info.uri)
         try:
-            taken = intake.take(out, timeout_s, lambda: self._order.interrupted(token))
-            if taken is not None and taken.broken:
+            intake = self._intake
+            if intake is None:  # an earlier start failed: the boards could not be aligned
                 taken = self._realign(out, timeout_s, token)
+            else:
+                taken = intake.take(out, timeout_s, lambda: self._order.interrupted(token))
+                if taken.broken:
+                    taken = self._realign(out, timeout_s, token)
         except ConnectionLost as err:
             self._order.check_read(token)
             self._lost = err
             raise
         self._order.check_read(token)
-        assert taken is not None
         flags, lost = self._flags | taken.flags, 0
         if taken.lost or (self._gap and self._count):
             flags |= FrameFlag.GAP_BEFORE
@@ -313,7 +312,12 @@ def open_iio(rest: str, **options: Any) -> IioDevice:
     """Open `iio:REST`: libiio URIs separated by commas. Raises ConfigError, DeviceNotFound, DriverUnavailable."""
     uris = tuple(part.strip() for part in rest.split(","))
     for uri in uris:
-        if uri.split(":", 1)[0] not in ("ip", "usb", "local", "serial") or ":" not in uri or uri == "ip:":
+        if (
+            not uri.isascii()
+            or uri.split(":", 1)[0] not in ("ip", "usb", "local", "serial")
+            or ":" not in uri
+            or uri == "ip:"
+        ):
             raise ConfigError(
                 f"iio:{rest}: {uri!r} is not an IIO address",
                 hint="iio:ip:HOST[:PORT], iio:usb:, iio:local:, several boards: iio:ip:A,ip:B",

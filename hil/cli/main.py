@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
+# One native thread per process, before numpy is loaded: on two cores a BLAS that spins on both makes
+# captures lose samples for seconds (docs/adr/0007).
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
 import contextlib
 import importlib
 import logging
-import os
 import signal
 import sys
 import tempfile

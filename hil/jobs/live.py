@@ -76,7 +76,8 @@ def run_live(
     ------
     DeviceError, CaptureError : the stream ended early. CalibrationError (exit code 3) : the learner died.
     """
-    with LiveLearner(session.stream, settings) as learner:
+    target_s = learn_samples / session.stream.fs_hz
+    with LiveLearner(session.stream, settings, target_s=target_s) as learner:
         tap = _Tap(learner, learn_samples)
         session.start(recorder=recorder, on_frame=tap, n_samples=n_samples)
         _follow(session, learner, tap, learn_samples, say)

@@ -47,9 +47,16 @@ class LiveLearner:
     Parameters
     ----------
     stream : of the frames to come, with geometry. settings : LearnSettings. tap : how blocks are picked.
+    target_s : seconds of stream that will be offered before `finish`; None: no end is planned.
     """
 
-    def __init__(self, stream: StreamInfo, settings: LearnSettings, tap: CovarianceTap | None = None) -> None:
+    def __init__(
+        self,
+        stream: StreamInfo,
+        settings: LearnSettings,
+        tap: CovarianceTap | None = None,
+        target_s: float | None = None,
+    ) -> None:
         if stream.geometry is None:
             raise ConfigError(
                 "the array is not known", where="--array", hint="give --array ula:8:0.5 or a TOML file"
@@ -60,7 +67,7 @@ class LiveLearner:
         self.edge = SharedLatestWriter("dsp -> learner", (m, m), max_items=_SLOT_ITEMS, dtype=np.complex128)
         job = LearnJob(
             self.edge.spec, stream.geometry, stream.fc_hz, stream.fs_hz,
-            self._tap.stride(stream.fs_hz), self._tap.n_snapshots, settings,
+            self._tap.stride(stream.fs_hz), self._tap.n_snapshots, settings, target_s,
         )  # fmt: skip
         context = multiprocessing.get_context("spawn")
         self._connection, child = context.Pipe()

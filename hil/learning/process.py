@@ -34,13 +34,18 @@ _FULL = 0.9
 _DUTY = 0.2
 #: A niced learner on a busy machine: the search ends here and is judged on what it has.
 _SEARCH_LIMIT_S = 20.0
+#: From this share of the target on, only the last attempt is made: it must not wait for another one.
+_HOLD = 0.6
 #: More blocks than this sharpen nothing that the support's edges leave open, but cost time.
 _MOST_BLOCKS = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class LearnJob:
-    """What the process is started with."""
+    """What the process is started with.
+
+    target_s : seconds of stream after which `finish` will be asked for; no attempt begins shortly before.
+    """
 
     spec: SharedSpec
     geometry: ArrayGeometry
@@ -49,6 +54,7 @@ class LearnJob:
     stride: int
     n_snapshots: int
     settings: LearnSettings
+    target_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +174,8 @@ def _loop(job: LearnJob, gathered: _Gathered, connection: Connection, done: thre
         if gathered.epoch != epoch:
             epoch, next_span_s, not_before = gathered.epoch, _FIRST_S, 0.0
         span_s = gathered.span_s()
-        if not final and (span_s < next_span_s or time.monotonic() < not_before):
+        held = job.target_s is not None and span_s > _HOLD * job.target_s
+        if not final and (held or span_s < next_span_s or time.monotonic() < not_before):
             continue
         batch = gathered.batch()
         if batch is None:

@@ -161,8 +161,7 @@ class RxDma:
             try:
                 self._restart()
             except IioError:
-                del self._openers[token]
-                self._restart()
+                del self._openers[token]  # the stream of the others goes on
                 raise
 
     def close(self, token: object) -> None:

@@ -39,10 +39,12 @@ def test_first_samples_of_all_boards_are_the_same_scene_sample(
     board: str, pace: tuple[str, ...], tmp_path: Path
 ) -> None:
     truth = tmp_path / "truth.jsonl"
-    with emulator(emulator_scene(board, 2), "--truth", str(truth), *pace) as (_, uris):
-        with open_device("iio:" + ",".join(uris)) as device:
-            _capture(device, 1000)
-            skipped, alignment = device.skipped_samples, device.alignment
+    with (
+        emulator(emulator_scene(board, 2), "--truth", str(truth), *pace) as (_, uris),
+        open_device("iio:" + ",".join(uris)) as device,
+    ):
+        _capture(device, 1000)
+        skipped, alignment = device.skipped_samples, device.alignment
     opened = _opens(truth)
     assert opened[0] + skipped[0] == opened[1] + skipped[1]
     common = board == "adrv9009-zu11eg"
@@ -87,7 +89,8 @@ def test_an_array_is_aligned_anew_after_every_loss() -> None:
 
 def test_channels_of_the_second_board_alone_need_no_alignment() -> None:
     with emulator(emulator_scene("fmcomms5", 2)) as (_, uris):
-        with open_device("iio:" + ",".join(uris)) as device:
+        joined = "iio:" + ",".join(uris)
+        with open_device(joined) as device:
             whole = device.configure(RxConfig())
             assert whole.device.coherent_groups == ((0, 1), (2, 3), (4, 5), (6, 7))
             stream = device.configure(RxConfig(channels=(6, 4)))

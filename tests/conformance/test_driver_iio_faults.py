@@ -11,8 +11,14 @@ import pytest
 
 from drivers import open_device
 from drivers.conformance_cases import emulator, emulator_scene
-from hil.core.device import RxConfig, RxDevice, WireBuffer
-from hil.core.errors import ConnectionLost, DeviceNotFound, DeviceStateError, DeviceTimeout
+from hil.core.device import GainMode, RxConfig, RxDevice, WireBuffer
+from hil.core.errors import (
+    ConnectionLost,
+    DeviceNotFound,
+    DeviceStateError,
+    DeviceTimeout,
+    UnsupportedSetting,
+)
 from hil.core.frame import FrameFlag
 
 
@@ -21,6 +27,12 @@ def _start(uri: str, want: RxConfig | None = None) -> tuple[RxDevice, WireBuffer
     stream = device.configure(want or RxConfig())
     device.start()
     return device, np.zeros((stream.config.block_samples or 1, stream.n_channels, 2), np.int16)
+
+
+def _read_for(device: RxDevice, out: WireBuffer, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        device.read(out, 5.0)
 
 
 def _faulty(text: str, board: str = "pluto") -> str:
@@ -80,10 +92,8 @@ def test_dropped_connections_end_in_connection_lost_and_configure_connects_again
         device, out = _start(uris[0])
         with device:
             before = device.read(out, 5.0).stream.epoch
-            deadline = time.monotonic() + 20.0
             with pytest.raises(ConnectionLost) as caught:
-                while time.monotonic() < deadline:
-                    device.read(out, 5.0)
+                _read_for(device, out, 20.0)
             assert caught.value.hint
             device.stop()
             after = device.configure(RxConfig()).epoch
@@ -128,6 +138,39 @@ def test_interpreter_exits_cleanly_with_a_running_stream() -> None:
         )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "4096"
+
+
+@pytest.mark.parametrize("fs_hz", [600e3, 2e6, 4e6, 20e6, 61.44e6])
+def test_ad936x_rates_are_taken_and_nothing_old_is_delivered(fs_hz: float) -> None:
+    with emulator(emulator_scene("fmcomms5"), "--free-running") as (_, uris):
+        device, out = _start(uris[0])
+        with device:
+            before = device.read(out, 5.0).stream
+            stream = device.configure(RxConfig(fs_hz=fs_hz, block_samples=4096))
+            assert stream.config.fs_hz == pytest.approx(fs_hz, rel=1e-6)
+            assert stream.epoch != before.epoch
+            result = device.read(out[:4096], 5.0)
+            assert result.stream == stream
+            with pytest.raises(UnsupportedSetting):
+                device.configure(RxConfig(fs_hz=500e3))
+            assert device.read(out[:4096], 5.0).stream.config.fs_hz == stream.config.fs_hz
+
+
+def test_gain_range_follows_the_carrier_and_agc_needs_no_gain() -> None:
+    with emulator(emulator_scene("fmcomms5"), "--free-running") as (_, uris):
+        uri = f"iio:{uris[0]}"
+        with open_device(uri) as device:
+            low = device.configure(RxConfig(fc_hz=900e6)) and device.caps.gain_db
+            high = device.configure(RxConfig(fc_hz=5e9)) and device.caps.gain_db
+            assert low.maximum > high.maximum
+            with pytest.raises(UnsupportedSetting):
+                device.configure(RxConfig(gain_db=low.maximum))
+            automatic = device.configure(RxConfig(gain_mode=GainMode.SLOW_ATTACK))
+            assert automatic.config.gain_mode is GainMode.SLOW_ATTACK
+            manual = device.configure(RxConfig(gain_db=(1.0, 2.0, 3.0, 4.0)))
+            assert manual.config.gain_db == (1.0, 2.0, 3.0, 4.0)
+            assert manual.config.gain_mode is GainMode.MANUAL
+            assert manual.epoch.change_since(automatic.epoch) == "group_phases"
 
 
 def test_a_second_client_with_other_channels_does_not_scramble_the_first() -> None:

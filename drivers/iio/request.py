@@ -18,7 +18,9 @@ def check_request(want: RxConfig, caps: DeviceCaps, n_channels: int, uri: str) -
     if not caps.fs_fixed_hz:
         check_in_range("fs_hz", want.fs_hz, caps.fs_hz, uri)
     check_block_samples(want.block_samples, uri)
-    gains_per_channel(want.gain_db, n_channels, uri)
+    for gain in gains_per_channel(want.gain_db, n_channels, uri) or ():
+        if want.fc_hz is None:  # with a new carrier the range may change
+            check_in_range("gain_db", gain, caps.gain_db, uri)
     if want.gain_mode is not GainMode.MANUAL and want.gain_db is not None:
         raise UnsupportedSetting("gain_db", want.gain_db, f"no gain in mode {want.gain_mode}", uri=uri)
 
