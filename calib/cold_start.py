@@ -20,6 +20,7 @@ from calib.observations import Subspaces, subspaces
 from calib.refine import Fit, Schedule, iterate, middle, polish
 from calib.score import score_peaks
 
+_MAX_ROUNDS = 24  # of windows; successes needed up to 12
 ACCEPT_EXCESS = 1.0  # failures sit 2 and more above the prediction, unpolished successes below 1
 
 
@@ -110,7 +111,7 @@ def _attempts(job: Search, sub: Subspaces) -> Iterator[Model]:
         windows: list[int] = []
     else:
         windows = [min(n - 1, job.n_sources + extra) for extra in (4, 3, 5)]
-    for round_ in range(10_000):
+    for round_ in range(_MAX_ROUNDS):
         if job.expired():
             return
         if not windows or (round_ and round_ % 4 == 3):
@@ -154,8 +155,8 @@ def toeplitz_start(job: Search, flip: NDArray[np.bool_] | None = None) -> Model:
     return Model(_amplitudes(job) * np.exp(1j * phase), job.nominal).normalised()
 
 
-def _amplitudes(job: Search) -> NDArray[np.float64]:
-    return np.sqrt(np.einsum("bnn->n", job.covariance).real / len(job.covariance))
+def _amplitudes(job: Search) -> NDArray[np.complex128]:
+    return 0j + np.sqrt(np.einsum("bnn->n", job.covariance).real / len(job.covariance))
 
 
 def diffuse_start(job: Search, positions: NDArray[np.float64] | None = None) -> Model:
@@ -181,7 +182,7 @@ def diffuse_start(job: Search, positions: NDArray[np.float64] | None = None) -> 
 
 def _gap_shifted(job: Search, model: Model, jitter: float = 0.0) -> Model:
     """Centre the sources on the circle of period 1/spacing, on which u is known so far."""
-    period = 1 / np.mean(np.diff(job.nominal[:, 0]))
+    period = 1 / float(np.mean(np.diff(job.nominal[:, 0])))
     half = min(period / 2, 1.5)
     theta, depth = find_peaks(model, job.subspaces(), (-half, half))
     return model.shifted(_gap_offset(theta, depth, period) + jitter)

@@ -101,5 +101,4 @@ def finish_planar(model: Model, sub: Subspaces, nominal: NDArray[np.float64], fr
     """Polish on all blocks with the rotation closest to the nominal array."""
     if free_positions:
         model = align_rotation(model, nominal)
-    fit = polish(model, sub, nominal, _CIRCLE, free_positions=free_positions)
-    return fit
+    return polish(model, sub, nominal, _CIRCLE, free_positions=free_positions)

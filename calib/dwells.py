@@ -118,11 +118,12 @@ def _merge_repeats(
     for i in range(label[-1] + 1):
         part = theta[label == i]
         noise = sigma[label == i]
-        extent = part[-1] - part[0] + 6 * float(noise.mean())
-        expected = n * extent / spread
-        if len(part) >= 6 and len(part) > 4 * expected + 4 and extent < 30 * float(noise.mean()):
-            keep_theta.append(float(part.mean()))
-            keep_sigma.append(float(noise.mean() / np.sqrt(len(part))))
+        typical = float(np.median(noise))
+        core = float(np.quantile(part, 0.95) - np.quantile(part, 0.05))
+        expected = n * (core + 6 * typical) / spread
+        if len(part) >= 6 and len(part) > 4 * expected + 4 and core < 12 * typical:
+            keep_theta.append(float(np.median(part)))
+            keep_sigma.append(typical / np.sqrt(len(part)))
         else:
             keep_theta += part.tolist()
             keep_sigma += noise.tolist()

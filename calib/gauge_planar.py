@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_ndtr
 
 from calib.gauge_line import Anchor
@@ -63,8 +63,8 @@ def fit_rotation(
     log_like = np.zeros_like(delta)
     if anchors:
         weight = np.array([1 / (a.sigma**2 + a.sigma_true**2) for a in anchors])
-        offset = np.array([_wrap(a.u_true - a.u_hat) for a in anchors])
-        centre = offset[0] + float(_wrap(offset - offset[0]) @ weight / weight.sum())
+        offset = _wrap([a.u_true - a.u_hat for a in anchors])
+        centre = float(offset[0]) + float(_wrap(offset - offset[0]) @ weight / weight.sum())
         width = 1 / np.sqrt(weight.sum())
         delta = centre + np.linspace(-6, 6, 401) * width
         log_like = -0.5 * ((delta - centre) / width) ** 2
@@ -123,5 +123,6 @@ def _moments(delta: NDArray[np.float64], p: NDArray[np.float64]) -> tuple[float,
     return mean, float(np.sqrt(p @ (delta - mean) ** 2))
 
 
-def _wrap(angle: NDArray[np.float64]) -> NDArray[np.float64]:
+def _wrap(angle: ArrayLike) -> NDArray[np.float64]:
+    angle = np.asarray(angle, dtype=np.float64)
     return (angle + np.pi) % (2 * np.pi) - np.pi

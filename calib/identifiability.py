@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import null_space
 
-from calib.gauss_newton import normal_equations, pins
+from calib.gauss_newton import noise_variance, normal_equations, pins
 from calib.model import TWO_PI, Model
 from calib.observations import Subspaces
 from calib.refine import Fit
@@ -43,7 +43,7 @@ def manifold_loss(
     Second order: (1/2) ||P da||^2 with P the projector off a; mean plus five standard deviations of the
     quadratic form.
     """
-    n, dims = model.r.shape
+    dims = model.r.shape[1]
     a = model.steering(theta)  # (G, N)
     d = model.direction(theta)
     out = np.empty(len(theta))
@@ -53,7 +53,7 @@ def manifold_loss(
             [diagonal, 1j * diagonal] + [1j * TWO_PI * d[i, k] * diagonal for k in range(dims)], axis=1
         )
         jacobian -= np.outer(a[i], a[i].conj() @ jacobian)
-        real = np.concatenate((jacobian.real, jacobian.imag))
+        real = np.concatenate((np.real(jacobian), np.imag(jacobian)))
         spread = real @ covariance @ real.T
         out[i] = 0.5 * (np.trace(spread) + 5 * np.sqrt(2 * np.sum(spread**2)))
     return out
@@ -61,8 +61,6 @@ def manifold_loss(
 
 def peak_sigma(model: Model, sub: Subspaces, theta: NDArray[np.float64]) -> NDArray[np.float64]:
     """One standard deviation of each peak's own angle (u on a line, radians on a plane), (B, K)."""
-    from calib.gauss_newton import noise_variance
-
     a = model.steering(theta)
     rho = model.slope(theta) @ model.r.T
     pv = (rho * a) @ sub.signal.conj()

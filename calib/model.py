@@ -123,7 +123,7 @@ def refine_peaks(
     """Gauss-Newton steps on theta alone: theta (B, P) and D there."""
     rho = model.slope(theta) @ model.r.T
     for _ in range(n_newton):
-        d, a, s = null_depth(model, sub, theta)
+        _, a, s = null_depth(model, sub, theta)
         if not model.is_line:
             rho = model.slope(theta) @ model.r.T
         pv = (rho * a) @ sub.signal.conj()

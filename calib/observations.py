@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from hil.core.checks import array
 from hil.core.errors import ShapeError
 
-_MAX_WHITENING_ROUNDS = 3
+_MAX_WHITENING_ROUNDS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,31 +156,63 @@ def prepare(obs: Observations, n_sources: int | None) -> Prepared:
     A block that straddles a hop shows K + 1 sources, a block with the emitter off fewer: neither is used.
     """
     cov = obs.covariance / np.trace(obs.covariance, axis1=1, axis2=2).real.mean()
-    m = obs.n_elements
-    snapshots = float(obs.n_snapshots)
-    whitening = np.ones(m)
+    if n_sources is not None:
+        whitened = _whiten(cov, obs.n_snapshots, n_sources)
+        k = n_sources
+    else:
+        k, whitened = _count(cov, obs.n_snapshots)
+    index = np.flatnonzero(whitened.rank == k)
+    sub = _split(whitened.values[index], whitened.vectors[index], whitened.snapshots, k)
+    return Prepared(
+        whitened.covariance[index], index, sub, whitened.factor, whitened.snapshots, k, whitened.rank
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Whitened:
+    """Covariances with white noise, their eigendecomposition, factor per element, effective T, sources."""
+
+    covariance: NDArray[np.complex128]
+    values: NDArray[np.float64]
+    vectors: NDArray[np.complex128]
+    factor: NDArray[np.float64]
+    snapshots: float
+    rank: NDArray[np.intp]
+
+
+def _count(cov: NDArray[np.complex128], n_snapshots: int) -> tuple[int, _Whitened]:
+    """The smallest K that is what MDL finds most often once the noise was whitened for K sources."""
+    plain = mdl_sources(np.linalg.eigh(cov)[0], n_snapshots)
+    most = int(np.bincount(plain).argmax())
+    for k in range(1, cov.shape[1] if most else 2):
+        whitened = _whiten(cov, n_snapshots, k)
+        if int(np.bincount(whitened.rank).argmax()) == k:
+            return k, whitened
+    return max(most, 1), _whiten(cov, n_snapshots, max(most, 1))
+
+
+def _whiten(cov: NDArray[np.complex128], n_snapshots: int, k: int) -> _Whitened:
+    """Equal noise on every element, assuming k sources."""
+    m = cov.shape[1]
+    factor, snapshots, white = np.ones(m), float(n_snapshots), cov
+    values, vectors = np.linalg.eigh(cov)
     for _ in range(_MAX_WHITENING_ROUNDS):
-        white = cov * (whitening[:, None] * whitening[None, :])
-        values, vectors = np.linalg.eigh(white)
-        rank = mdl_sources(values, snapshots)
-        k = n_sources or max(int(np.bincount(rank).argmax()), 1)
-        good = np.flatnonzero(rank == k)
-        if len(good) < 10:
-            good = np.arange(len(rank))
-        t_eff = _effective_snapshots(values[good][:, : m - k], obs.n_snapshots)
+        good = np.flatnonzero(mdl_sources(values, snapshots) == k)
+        if len(good) < max(10, len(cov) // 4):
+            # unequal noise looks like more sources; blocks that straddle a hop stand out all the same
+            largest = values[:, m - k - 1]
+            good = np.flatnonzero(largest < 2 * np.median(largest))
+        t_eff = _effective_snapshots(values[good][:, : m - k], n_snapshots)
         scale = _element_noise(white[good], vectors[good][:, :, : m - k], t_eff)
         if scale is None and abs(t_eff / snapshots - 1) < 0.02:
             break
-        snapshots = t_eff
+        # unequal noise spreads the eigenvalues too: correlation in time is judged once it is white
+        snapshots = t_eff if scale is None else float(n_snapshots)
         if scale is not None:
-            whitening = whitening * scale
-    else:
-        white = cov * (whitening[:, None] * whitening[None, :])
-        values, vectors = np.linalg.eigh(white)
-        rank = mdl_sources(values, snapshots)
-    index = np.flatnonzero(rank == k)
-    sub = _split(values[index], vectors[index], snapshots, k)
-    return Prepared(white[index], index, sub, whitening, snapshots, k, rank)
+            factor = factor * scale
+            white = cov * (factor[:, None] * factor[None, :])
+            values, vectors = np.linalg.eigh(white)
+    return _Whitened(white, values, vectors, factor, snapshots, mdl_sources(values, snapshots))
 
 
 def _effective_snapshots(noise_values: NDArray[np.float64], n_snapshots: int) -> float:

@@ -54,6 +54,7 @@ def require(condition: bool, message: str) -> None:
 
 @contextmanager
 def must_raise(what: str, *kinds: type[BaseException]) -> Iterator[None]:
+    """The block must raise one of `kinds`."""
     try:
         yield
     except kinds:

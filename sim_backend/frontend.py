@@ -17,14 +17,14 @@ from sim_backend.motion import mix64
 _ROWS = 1 << 19
 
 
-@lru_cache(maxsize=3)
-def noise_table(seed: int, n_channels: int, chunk: int, sigma: float) -> NDArray[np.float32]:
-    """(rows, 2 C) float32: I and Q of C independent channels, E|n|^2 = sigma^2 per channel.
+@lru_cache(maxsize=8)
+def noise_table(seed: int, board: int, n_channels: int, chunk: int, sigma: float) -> NDArray[np.float32]:
+    """(rows, 2 C) float32: I and Q of C independent channels of a board, E|n|^2 = sigma^2 per channel.
 
     The columns are whitened, so that their covariance over the table is exactly the identity and averages
     over many chunks do not settle on a chance correlation of the table.
     """
-    rng = stream(seed, "noise")
+    rng = stream(seed, "noise", board)
     table = rng.standard_normal((_ROWS + chunk, 2 * n_channels), dtype=np.float32)
     core = table[:_ROWS]
     table -= core.mean(axis=0, dtype=np.float64).astype(np.float32)

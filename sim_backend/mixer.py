@@ -62,7 +62,11 @@ class Mixer:
         self._noise_key = stream_key(scene.seed, "noise", 1)
         self._lsb = 10 ** (scene.receiver.peak_dbfs / 20) * 2.0 ** (scene.receiver.adc_bits - 1)
         sigma = self._lsb * 10 ** (-scene.receiver.snr_db / 20)
-        self._noise = noise_table(scene.seed, self._board.n_channels, CHUNK, sigma)
+        # a table per board: one for all would correlate boards at random lags, which spoils their alignment
+        self._noise = [
+            noise_table(scene.seed, board, self._board.n_channels, CHUNK, sigma)
+            for board in range(scene.n_boards)
+        ]
         self._drifts = bool(np.any(drawn.drift_rad_per_s))
         self._serials = count()
         self._lock = threading.RLock()
@@ -76,7 +80,7 @@ class Mixer:
     def analog(self, state: BoardState, index: int, low: int, high: int) -> NDArray[np.float32]:
         """Rows low..high of a chunk before the converter, in LSB, (n, 2 C) float32."""
         row = noise_row(self._noise_key, state.board, index)
-        samples = self._noise[row + low : row + high].copy()
+        samples = self._noise[state.board][row + low : row + high].copy()
         scratch = np.empty_like(samples)
         for source in self._sources_of(state):
             self._add(samples, scratch, source, state, index * CHUNK, low, high)

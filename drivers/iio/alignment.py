@@ -11,7 +11,7 @@ from scipy import fft
 from hil.core.errors import CaptureError
 
 SEGMENT = 8192  # samples; the phase between boards must hold still that long, not longer
-_MIN_RATIO = 2.0  # power of the peak over the next best one outside its main lobe
+_MIN_RATIO = 1.5  # score of the peak over the next best one outside its main lobe; noise alone reaches 1.05
 _MAX_PAIRS = 4
 
 
@@ -22,7 +22,7 @@ class OffsetEstimate:
     Attributes
     ----------
     offset : sample j of the other board and sample j + offset of the reference board are simultaneous.
-    ratio : power of the correlation peak over the next best; inf if there is none.
+    ratio : score of the correlation peak over the next best; inf if there is none.
     clear : True if the peak stands out, is narrow, and both halves of the data agree on it.
     """
 
@@ -48,8 +48,10 @@ def find_offset(
 ) -> OffsetEstimate:
     """Search the offset between two boards.
 
-    `P(d) = sum over pairs and segments |sum_t x(p + t) conj(y(p + t - d))|**2`: segments are combined without
-    their phase, because the angle of the emitter, and with it the phase between boards, may change in between.
+    `P_k(d) = |sum_t x(p_k + t) conj(y(p_k + t - d))|**2` for every segment k and channel pair, and the score
+    `S(d) = sum_k log(1 + P_k(d) / mean(P_k))`. Segments are combined without their phase, because the angle of
+    the emitter, and with it the phase between boards, may change in between; the logarithm keeps one segment
+    with an accidental peak from outvoting the others.
 
     Parameters
     ----------
@@ -90,7 +92,8 @@ def _accumulate(
         product = y_spectra[i : i + n_coarse] * x_spectrum
         correlation = np.asarray(fft.ifft(product, axis=1, overwrite_x=True), np.complex64)
         part: NDArray[np.complex64] = correlation[:, :SEGMENT]
-        power[i % 2] += part.real**2 + part.imag**2
+        strength = part.real**2 + part.imag**2
+        power[i % 2] += np.log(1.0 + strength / strength.mean())
 
 
 def _judge(power: NDArray[np.float32], lags: NDArray[np.int64]) -> OffsetEstimate:

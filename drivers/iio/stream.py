@@ -26,7 +26,9 @@ from hil.core.errors import (
 )
 
 _OVERFLOW_POLL_S = 0.25
-_KERNEL_BUFFER_S = 0.3
+_KERNEL_BUFFER_S = 0.3  # at least, and up to a second where the board's memory allows it
+_KERNEL_BUFFER_MAX_S = 1.0
+_KERNEL_BUFFER_BYTES = 32 * 2**20
 _MAX_KERNEL_BLOCKS = 64
 _QUEUE_S = 0.5
 _GRACE_S = 0.1
@@ -47,9 +49,12 @@ class WireBlock:
     t_utc_ns: int
 
 
-def kernel_blocks(fs_hz: float, block_samples: int) -> int:
-    """Blocks that the device keeps while nobody reads: at least 0.3 s, 4..64."""
-    return int(min(max(-(-_KERNEL_BUFFER_S * fs_hz // block_samples), 4), _MAX_KERNEL_BLOCKS))
+def kernel_blocks(fs_hz: float, block_samples: int, n_channels: int) -> int:
+    """Blocks that the device keeps while nobody reads, 4..64: 1 s of stream if that fits into 32 MiB of the
+    board's contiguous memory, else what fits, but not less than 0.3 s."""
+    fits_s = _KERNEL_BUFFER_BYTES / (4 * n_channels * fs_hz)
+    seconds = max(min(_KERNEL_BUFFER_MAX_S, fits_s), _KERNEL_BUFFER_S)
+    return int(min(max(-(-seconds * fs_hz // block_samples), 4), _MAX_KERNEL_BLOCKS))
 
 
 class BoardStream:
@@ -71,7 +76,7 @@ class BoardStream:
         self._block = block_samples
         self._fs_hz = fs_hz
         self._link_timeout_s = max(link_timeout_s, 8.0 * block_samples / fs_hz)
-        self._kernel_blocks = kernel_blocks(fs_hz, block_samples)
+        self._kernel_blocks = kernel_blocks(fs_hz, block_samples, len(channels))
         self._watch = (
             RateWatch(fs_hz, self._kernel_blocks * block_samples, board.reports_overflow)
             if not board.free_running

@@ -14,8 +14,8 @@ from hil.core.geometry import ula
 from hil.core.units import SPEED_OF_LIGHT_M_S
 from hil.dsp.covariance import sample_covariance
 from hil.learning.batch import learn_batch
-from hil.learning.settings import LearnSettings
 from hil.learning.observe import BLOCK_SNAPSHOTS, CovarianceBatch
+from hil.learning.settings import LearnSettings
 from sim_backend.engine import ArrayEngine
 from sim_backend.scene import load_scene
 

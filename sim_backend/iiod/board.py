@@ -47,7 +47,7 @@ class Board:
         self.source, self.index, self.sync = source, index, sync
         self.free_running = free_running
         self.table = load_board(source.board_name(index), serial=f"SIM{seed:08x}{index:04d}")
-        self.xml = context_xml(self.table)
+        self.xml = context_xml(self.table, free_running=free_running)
         self.lock = threading.RLock()
         self.registers = {device.id: Registers() for device in self.table.devices}
         self.rx: dict[str, RxDma] = {}

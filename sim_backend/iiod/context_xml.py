@@ -64,9 +64,13 @@ def _device(device: Device) -> str:
     return _tag("device", content, id=device.id, name=device.name)
 
 
-def context_xml(table: BoardTable) -> bytes:
-    """The XML document of a board (UTF-8). With version-git the client never asks for VERSION."""
-    content = "".join(_tag("context-attribute", name=k, value=v) for k, v in table.context_attributes.items())
+def context_xml(table: BoardTable, *, free_running: bool = False) -> bytes:
+    """The XML document of a board (UTF-8). With version-git the client never asks for VERSION.
+
+    free_running : says so in a context attribute of ours, for clients that compare samples with the clock.
+    """
+    attributes = table.context_attributes | ({"hil,free-running": "1"} if free_running else {})
+    content = "".join(_tag("context-attribute", name=k, value=v) for k, v in attributes.items())
     content += "".join(_device(device) for device in table.devices)
     root = _tag(
         "context",

@@ -34,14 +34,18 @@ class Trial:
     problem: str = ""
 
 
-def covariances(engine: ArrayEngine, scene: Scene, start: int, end: int, rate_hz: float = BLOCK_RATE_HZ) -> CovarianceBatch:
+def covariances(
+    engine: ArrayEngine, scene: Scene, start: int, end: int, rate_hz: float = BLOCK_RATE_HZ
+) -> CovarianceBatch:
     """Blocks of the engine's own samples, as a capture would pick them."""
     stride = max(BLOCK_SNAPSHOTS, round(scene.receiver.fs_hz / rate_hz))
     first = np.arange(start + (-start) % stride, end - BLOCK_SNAPSHOTS, stride, dtype=np.int64)
     m = scene.n_elements
     covariance = np.empty((len(first), m, m), np.complex128)
     for b, sample in enumerate(first):
-        x = np.concatenate([_complex(engine.read(board, int(sample), BLOCK_SNAPSHOTS)) for board in range(engine.n_boards)])[:m]
+        x = np.concatenate(
+            [_complex(engine.read(board, int(sample), BLOCK_SNAPSHOTS)) for board in range(engine.n_boards)]
+        )[:m]
         covariance[b] = x @ x.conj().T / BLOCK_SNAPSHOTS
     return CovarianceBatch(covariance, first, BLOCK_SNAPSHOTS, scene.receiver.fs_hz)
 
@@ -54,12 +58,21 @@ def _complex(wire: np.ndarray) -> np.ndarray:
 def stream_of(scene: Scene) -> StreamInfo:
     """A StreamInfo as a driver would give it."""
     m = scene.n_elements
-    config = RxConfig(scene.receiver.fc_hz, scene.receiver.fs_hz, scene.receiver.fs_hz, (0.0,) * m, channels=tuple(range(m)), block_samples=4096)
+    config = RxConfig(
+        scene.receiver.fc_hz,
+        scene.receiver.fs_hz,
+        scene.receiver.fs_hz,
+        (0.0,) * m,
+        channels=tuple(range(m)),
+        block_samples=4096,
+    )
     info = DeviceInfo("sim:", "sim", "sim", "sim", "", (tuple(range(m)),), WireFormat.CI16, 12)
     return StreamInfo(config, info, new_epoch("sim"), scene_geometry(scene))
 
 
-def run_trial(scene: Scene, seed: int, capture_s: float = 5.7, *, settings: LearnSettings | None = None, **changes: Any) -> Trial:
+def run_trial(
+    scene: Scene, seed: int, capture_s: float = 5.7, *, settings: LearnSettings | None = None, **changes: Any
+) -> Trial:
     """Learn from the first four fifths of `capture_s` seconds, score on the last."""
     scene = replace(scene, seed=seed)
     settings = settings or LearnSettings(n_sources=scene.sources, support_deg=scene.support_deg, seed=seed)

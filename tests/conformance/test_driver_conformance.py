@@ -15,7 +15,12 @@ SPECS: list[CaseSpec] = [
     spec for entry in DRIVERS.values() if not entry.planned for spec in load(entry.cases)()
 ]
 PAIRS = [
-    pytest.param(spec, check, id=f"{spec.name}-{check}".replace(" ", "-"))
+    pytest.param(
+        spec,
+        check,
+        id=f"{spec.name}-{check}".replace(" ", "-"),
+        marks=pytest.mark.xdist_group(spec.name),  # one emulator for all checks, also in parallel runs
+    )
     for spec in SPECS
     for check in spec.checks
 ]

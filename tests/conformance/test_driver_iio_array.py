@@ -119,7 +119,7 @@ def _received(offset: int, n: int, *, snr_db: float, occupied: int, rng: np.rand
 
 
 @pytest.mark.parametrize("offset", [0, 1, -7, 12_345, -19_999])
-@pytest.mark.parametrize(("snr_db", "occupied"), [(20.0, 5), (-3.0, 5), (10.0, 60)])
+@pytest.mark.parametrize(("snr_db", "occupied"), [(20.0, 5), (-9.0, 5), (10.0, 60)])
 def test_offset_is_found_to_the_sample(offset: int, snr_db: float, occupied: int) -> None:
     reach, segments = 20_000, 8
     n = samples_needed(reach, segments)

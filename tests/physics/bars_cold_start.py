@@ -64,7 +64,7 @@ def row(case: Case, seeds: range) -> str:
         error = scene.compare(result)
         converged += result.converged
         if not result.converged:
-            print(f"{case.name}, seed {seed}: {result.reason}", file=sys.stderr)
+            print(f"{case.name}, seed {seed}: {result.reason}", file=sys.stderr)  # noqa: T201
             continue
         silent += error.error > 1e-3
         errors.append(error.error)

@@ -35,7 +35,7 @@ def to_complex(wire: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("snr_db", [-5.0, 10.0, 20.0])
 def test_signal_level_and_snr(snr_db):
-    x = to_complex(engine_of(f"receiver = {{snr_db = {snr_db}}}\n{STILL}{IDEAL}").read(0, 0, 1 << 19))
+    x = to_complex(engine_of(f"receiver = {{snr_db = {snr_db}}}\n{STILL}{IDEAL}").read(0, 0, 1 << 20))
     signal = np.abs(x.mean(axis=1)) ** 2
     noise = np.var(x, axis=1) - 2 / 12 / 2048**2  # less the converter's own
     assert 10 * np.log10(signal) == pytest.approx(np.full(4, -12.0), abs=0.05)

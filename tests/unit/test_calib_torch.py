@@ -69,13 +69,10 @@ def test_methods_are_named_and_unknown_ones_refused() -> None:
         assert callable(get_method(name))
     with pytest.raises(ConfigError, match="unknown method"):
         get_method("guess")
+    sub = subspaces(make_scene(21, uniform_line(4), 1, 30).covariance, 256, 1)
+    model = Model(np.ones(4, complex), np.zeros((4, 1)))
     with pytest.raises(ConfigError, match="loss"):
-        scene = make_scene(21, uniform_line(4), 1, 30)
-        train(
-            Model(np.ones(4, complex), np.zeros((4, 1))),
-            subspaces(scene.covariance, 256, 1),
-            TrainSettings(loss="x"),
-        )
+        train(model, sub, TrainSettings(loss="x"))
 
 
 def test_learning_without_gradients_loads_no_torch() -> None:
