@@ -44,11 +44,11 @@ class LiveWindow(QMainWindow):
         self._model = model
         self.setWindowTitle("coherent-array-hil")
         self.resize(1200, 760)
-        self._lamps = {
+        self.lamps = {
             name: Lamp(name) for name in ("LOCK", "EPOCH", "DROPS", "OVERLOAD", "LEARN", "CAL", "LAG")
         }
         strip = QHBoxLayout()
-        for lamp in self._lamps.values():
+        for lamp in self.lamps.values():
             strip.addWidget(lamp)
         self._spectrum = pg.PlotWidget(background="w")
         self._spectrum.setLabel("bottom", "direction / degrees (positive towards +x)")
@@ -101,49 +101,49 @@ class LiveWindow(QMainWindow):
                 f"{shot.peaks_deg[0]:+.2f}°" + ("" if model.calibration else "  (not calibrated)")
             )
         lag_ms = (time.monotonic_ns() - shot.t_mono_ns) / 1e6
-        self._lamps["LAG"].show_state(
+        self.lamps["LAG"].show_state(
             f"{lag_ms:.0f} ms", _GOOD if lag_ms < 200 else _WARN, "age of the samples on screen"
         )
         clipped = [i + 1 for i, n in enumerate(shot.overload) if n]
         if clipped:
-            self._lamps["OVERLOAD"].show_state(
+            self.lamps["OVERLOAD"].show_state(
                 f"ch {clipped[0]}", _BAD, f"channels {clipped} reach full scale: lower the gain"
             )
         else:
-            self._lamps["OVERLOAD"].show_state("none", _GOOD, "no channel reaches full scale")
+            self.lamps["OVERLOAD"].show_state("none", _GOOD, "no channel reaches full scale")
 
     def _show_status(self) -> None:
         model = self._model
         session = model.session
         if model.error is not None:
-            self._lamps["LOCK"].show_state("LOST", _BAD, f"{model.error} {model.error.hint}")
+            self.lamps["LOCK"].show_state("LOST", _BAD, f"{model.error} {model.error.hint}")
             self._words.setText(f"{model.error}\n{model.error.hint}")
             self._timer.stop()
             return
         if session is None:
             return
-        self._lamps["LOCK"].show_state("streaming", _GOOD, f"{session.samples} samples received")
-        self._lamps["EPOCH"].show_state(f"#{session.stream.epoch.counter}", _GOOD, session.stream.epoch.id)
+        self.lamps["LOCK"].show_state("streaming", _GOOD, f"{session.samples} samples received")
+        self.lamps["EPOCH"].show_state(f"#{session.stream.epoch.counter}", _GOOD, session.stream.epoch.id)
         lost, exact = session.losses
-        self._lamps["DROPS"].show_state(
+        self.lamps["DROPS"].show_state(
             f"{lost}" if exact else f"≥{lost}", _GOOD if lost == 0 and exact else _BAD,
             "samples lost before the reader; lower the rate or the number of channels if this grows",
         )  # fmt: skip
         cal = model.calibration
-        self._lamps["LEARN"].show_state(
+        self.lamps["LEARN"].show_state(
             "converged" if model.converged else "learning",
             _GOOD if model.converged else _WARN,
             model.learner_words,
         )
         if cal is None:
-            self._lamps["CAL"].show_state(
+            self.lamps["CAL"].show_state(
                 "none", _WARN, "directions are those of the nominal array: wait for the learner"
             )
         else:
             sigma_deg = cal.gauge.angle_sigma_deg
             colour = _GOOD if sigma_deg <= 0.5 else _WARN
             why = f"{cal.gauge.assumes}; more directions narrow it (limit 0.5 degrees)"
-            self._lamps["CAL"].show_state(f"±{sigma_deg:.2g}°", colour, why)
+            self.lamps["CAL"].show_state(f"±{sigma_deg:.2g}°", colour, why)
             phase = np.degrees(np.angle(cal.impairments.gain))
             self._bars.setOpts(x=np.arange(1, len(phase) + 1), height=phase)
         self._words.setText(model.learner_words)

@@ -126,7 +126,7 @@ def open_board(uri: str, table: BoardTable, n_channels: int) -> Any:
     adi_class = getattr(import_adi(), name)
     try:
         return adi_class(uri=uri)
-    except Exception as err:  # noqa: BLE001 - pyadi-iio makes a bare Exception of every failure
+    except Exception as err:  # pyadi-iio makes a bare Exception of every failure
         raise DeviceNotFound(f"{uri}: pyadi-iio cannot open it: {err}", uri=uri) from err
 
 

@@ -60,7 +60,7 @@ def test_no_pickle_and_no_broad_except_without_reason(path: Path) -> None:
         broad = node.type is None or (
             isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException")
         )
-        raises_again = isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None
+        raises_again = isinstance(node.body[-1], ast.Raise)
         if broad and not raises_again:
             assert "noqa: BLE001 - " in lines[node.lineno - 1], (
                 f"{_relative(path)}:{node.lineno}: say why everything is caught"

@@ -60,7 +60,7 @@ def main() -> None:
                 found.get("samples_lost"),
                 found.get("reason", ""),
                 flush=True,
-            )  # noqa: T201
+            )
     insert_table(args.name, table(rows))
 
 

@@ -14,7 +14,12 @@ from hil.cli.main import COMMANDS, call, load_command
 
 def _hil(*args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-P", "-m", "hil.cli", *args], cwd=cwd, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-P", "-m", "hil.cli", *args],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
 
 
@@ -58,12 +63,27 @@ def test_user_mistakes_exit_2_with_one_line_and_json(
 
 
 def test_json_is_alone_on_stdout(tmp_path: Path) -> None:
-    done = _hil("capture", "sim:?free", "r.sigmf-meta", "--samples", "20k", "--array", "ula:8:0.5", "--json", "-", cwd=tmp_path)
+    done = _hil(
+        "capture",
+        "sim:?free",
+        "r.sigmf-meta",
+        "--samples",
+        "20k",
+        "--array",
+        "ula:8:0.5",
+        "--json",
+        "-",
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["samples"], found["lost"], found["lost_exact"], found["gaps"]) == (20_000, 0, True, 0)
     edge = found["edges"]["reader -> recorder"]
-    assert edge["produced"] == edge["delivered"] + edge["dropped"] + edge["superseded"] + edge["in_flight"] == 20_000
+    assert (
+        edge["produced"]
+        == edge["delivered"] + edge["dropped"] + edge["superseded"] + edge["in_flight"]
+        == 20_000
+    )
 
 
 def test_an_existing_recording_is_not_overwritten(tmp_path: Path) -> None:
@@ -75,7 +95,9 @@ def test_an_existing_recording_is_not_overwritten(tmp_path: Path) -> None:
     assert _hil(*args, "--overwrite", cwd=tmp_path).returncode == 0
 
 
-def test_unexpected_errors_name_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unexpected_errors_name_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("HIL_HOME", str(tmp_path))
     monkeypatch.setitem(COMMANDS, "devices", ("hil.cli.main", "no_such_thing", ""))
     assert call(["devices"]) == 3

@@ -18,7 +18,9 @@ FS = 1e6
 
 def _stream() -> StreamInfo:
     info = DeviceInfo("sim:", "sim", "m", "s", "", ((0, 1, 2),), WireFormat.CI16, 12)
-    return StreamInfo(RxConfig(1e9, FS, FS, (0.0,) * 3, channels=(0, 1, 2), block_samples=1000), info, new_epoch("s"))
+    return StreamInfo(
+        RxConfig(1e9, FS, FS, (0.0,) * 3, channels=(0, 1, 2), block_samples=1000), info, new_epoch("s")
+    )
 
 
 def _frame(samples: np.ndarray, first: int) -> Frame:
