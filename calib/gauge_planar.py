@@ -16,7 +16,7 @@ from scipy.special import log_ndtr
 from calib.gauge_line import Anchor
 
 _PRIOR_DOF = 6.0
-_COVERAGE = 0.90
+_COVERAGE = 0.95
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,8 @@ def parameter_covariance(fit: Fit, sub: Subspaces, free_positions: bool) -> NDAr
     model = fit.model
     n, dims = model.r.shape
     equations = normal_equations(model, sub, fit.theta, fit.weight)
-    information = equations.hessian.copy()
+    # what noise does not explain counts as more noise
+    information = equations.hessian * np.exp(-max(fit.score.excess - 0.1, 0.0))
     position = np.arange(2 * n, (2 + dims) * n)
     information[position, position] += 1 / _WEAK_POSITION_STD**2
     size = len(information) if free_positions else 2 * n

@@ -143,7 +143,7 @@ def _why_not(result: LearnResult, fit: Fit, fixed: Fixed, n: int, min_angles: in
         return f"in one part of the angles the nulls are {np.exp(region):.2g} times shallower than noise explains"
     if result.n_angles < min_angles:
         return f"only {result.n_angles} different angles were seen; at least {min_angles} are needed"
-    result.field_loss = result.field_loss * float(np.exp(slack)) + 4 * misfit * (slack > 0)
+    result.field_loss += 4 * misfit * (slack > 0)
     if not result.field_loss < MAX_FIELD_LOSS:
         result.not_identifiable.append(
             f"the array outside {_degrees(result.lit_deg)}"

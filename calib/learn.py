@@ -136,6 +136,7 @@ def _assemble(
     fit: Fit, prepared: Prepared, layout: Layout, obs: Observations, gauge: GaugeRequest
 ) -> LearnResult:
     sigma_theta = peak_sigma(fit.model, prepared.sub, fit.theta)
+    sigma_theta *= np.exp(max(fit.score.excess - 0.1, 0.0) / 2)
     valid = fit.weight > 0
     dwells = find_dwells(fit.theta, sigma_theta, valid, periodic=not layout.is_line)
     time_s = None if obs.time_s is None else obs.time_s[prepared.index]

@@ -112,17 +112,29 @@ class Session:
 
     def configure(self, want: RxConfig) -> StreamInfo:
         """Apply settings, also while running (between two blocks); returns what the hardware took."""
-        if self._graph is None:
+        if self._graph is None or self._finished.is_set():
             self._stream = self._located(self.device.configure(want))
             return self._stream
+        m = self.stream.n_channels
+        if want.channels is not None and len(want.channels) != m:
+            raise DeviceStateError(
+                f"{len(want.channels)} channels: the session streams {m}", uri=self.device.info.uri,
+                hint="stop it before channels are added or removed",
+            )  # fmt: skip
         answer: queue.Queue[StreamInfo | Exception] = queue.Queue(1)
         self._commands.put((want, answer))
-        try:
-            result = answer.get(timeout=_COMMAND_TIMEOUT_S)
-        except queue.Empty:
-            raise DeviceTimeout(
-                "the reader did not take the new settings", uri=self.device.info.uri
-            ) from None
+        deadline = time.monotonic() + _COMMAND_TIMEOUT_S
+        while True:
+            try:
+                result = answer.get(timeout=0.1)
+                break
+            except queue.Empty:
+                self._graph.raise_error()  # a reader that has failed answers nobody
+                if time.monotonic() < deadline:
+                    continue
+                raise DeviceTimeout(
+                    "the reader did not take the new settings", uri=self.device.info.uri
+                ) from None
         if isinstance(result, Exception):
             raise result
         return result
@@ -170,11 +182,12 @@ class Session:
             closes=rings,
             unblock=self.device.stop,
         )
-        self._graph = Graph([reader, *stages], rings)
+        graph = Graph([reader, *stages], rings)
+        self.device.start()
         # a BLAS that spins on every core starves the reader: docs/adr/0007
         self._one_thread = threadpool_limits(1)
-        self.device.start()
-        self._graph.start()
+        self._graph = graph
+        graph.start()
 
     def wait(self, timeout_s: float) -> bool:
         """True once the asked samples are there; raises what a stage raised."""
@@ -213,7 +226,7 @@ class Session:
     def close(self) -> None:
         """Stop and release the device. Idempotent."""
         try:
-            if self._graph is not None:
+            if self._graph is not None or self._recorder is not None:
                 self.stop()
         finally:
             self.device.close()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +16,7 @@ import numpy as np
 from hil.core.errors import CalibrationError, ConfigError
 from hil.core.frame import Frame, StreamInfo
 from hil.learning.observe import CovarianceBatch, CovarianceTap
-from hil.learning.process import LearnJob, LearnUpdate, learner_main
+from hil.learning.process import LearnJob, LearnUpdate, Setup, learner_main
 from hil.learning.settings import LearnSettings
 from hil.pipeline.shared_latest import SharedLatestWriter
 
@@ -24,8 +26,10 @@ _SLOT_ITEMS = 64
 
 
 @contextmanager
-def _one_native_thread() -> Iterator[None]:
-    """Environment of a child whose BLAS must not fight the capture for two cores."""
+def _quiet_child() -> Iterator[None]:
+    """Environment of a child whose BLAS must not fight the capture for two cores, and which leaves Ctrl-C to us."""
+    main_thread = threading.current_thread() is threading.main_thread()
+    on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN) if main_thread else None
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     before = {n: os.environ.get(n) for n in names}
     os.environ.update(dict.fromkeys(names, "1"))
@@ -37,6 +41,8 @@ def _one_native_thread() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+        if on_interrupt is not None:
+            signal.signal(signal.SIGINT, on_interrupt)
 
 
 class LiveLearner:
@@ -64,10 +70,10 @@ class LiveLearner:
         self.settings = settings
         self._tap = tap or CovarianceTap()
         m = stream.n_channels
+        self._setup = self._setup_of(stream)
         self.edge = SharedLatestWriter("dsp -> learner", (m, m), max_items=_SLOT_ITEMS, dtype=np.complex128)
         job = LearnJob(
-            self.edge.spec, stream.geometry, stream.fc_hz, stream.fs_hz,
-            self._tap.stride(stream.fs_hz), self._tap.n_snapshots, settings, target_s,
+            self.edge.spec, stream.geometry, self._setup, self._tap.n_snapshots, settings, target_s,
         )  # fmt: skip
         context = multiprocessing.get_context("spawn")
         self._connection, child = context.Pipe()
@@ -75,25 +81,38 @@ class LiveLearner:
             target=learner_main, args=(job, child), name="hil-learner", daemon=True
         )
         self._child = child
+        self._sending = threading.Lock()  # `offer` and `finish` belong to different threads
         self._closed = False
 
     def start(self) -> None:
         """Start the process and wait until it is ready (importing takes about a second)."""
-        with _one_native_thread():
-            self._process.start()
-        self._child.close()
-        if not self._connection.poll(_START_TIMEOUT_S):
-            raise CalibrationError("the learner process did not start", hint="see hil doctor", exit_code=3)
         try:
-            self._connection.recv()
-        except EOFError:
-            raise CalibrationError(
-                "the learner process ended at its start", hint="see hil doctor", exit_code=3
-            ) from None
+            with _quiet_child():
+                self._process.start()
+            self._child.close()
+            if not self._connection.poll(_START_TIMEOUT_S):
+                raise CalibrationError(
+                    "the learner process did not start", hint="see hil doctor", exit_code=3
+                )
+            try:
+                self._connection.recv()
+            except (EOFError, OSError):
+                raise CalibrationError(
+                    "the learner process ended at its start", hint="see hil doctor", exit_code=3
+                ) from None
+        except BaseException:
+            self.close()
+            raise
 
     def offer(self, frame: Frame) -> CovarianceBatch:
         """Hand the blocks of a frame over; returns their covariances. Never waits."""
         batch = self._tap.take(frame)
+        setup = self._setup_of(frame.stream)
+        if setup != self._setup:
+            # before the first block of it: the learner needs the new carrier to understand them
+            self._setup = setup
+            with suppress(OSError):  # a dead learner is reported by `poll`
+                self._send(setup)
         for low in range(0, len(batch), _SLOT_ITEMS):
             part = batch.part(slice(low, low + _SLOT_ITEMS))
             self.edge.put(
@@ -103,16 +122,19 @@ class LiveLearner:
 
     def poll(self, timeout_s: float = 0.0) -> LearnUpdate | None:
         """The next finished attempt, or None."""
-        if self._closed or not self._connection.poll(timeout_s):
+        if self._closed:
             return None
         try:
-            return self._connection.recv()
-        except EOFError:
-            raise CalibrationError("the learner process has died", hint="see the log", exit_code=3) from None
+            return self._connection.recv() if self._connection.poll(timeout_s) else None
+        except (EOFError, OSError):
+            raise self._died() from None
 
     def finish(self, timeout_s: float = 30.0) -> LearnUpdate:
         """One last attempt on everything that was offered. Raises CalibrationError after the timeout."""
-        self._connection.send("finish")
+        try:
+            self._send("finish")
+        except OSError:
+            raise self._died() from None
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             update = self.poll(0.1)
@@ -129,13 +151,27 @@ class LiveLearner:
         self._closed = True
         if self._process.pid is not None:
             with suppress(OSError):
-                self._connection.send("stop")
+                self._send("stop")
             self._process.join(5.0)
             if self._process.is_alive():
                 self._process.kill()
                 self._process.join(5.0)
         self._connection.close()
         self.edge.close()
+
+    def _setup_of(self, stream: StreamInfo) -> Setup:
+        return Setup(stream.epoch.counter, stream.fc_hz, stream.fs_hz, self._tap.stride(stream.fs_hz))
+
+    def _send(self, message: object) -> None:
+        with self._sending:
+            self._connection.send(message)
+
+    def _died(self) -> CalibrationError:
+        self._process.join(1.0)
+        return CalibrationError(
+            f"the learner process has died (exit code {self._process.exitcode})",
+            hint="start it again; if it was killed for memory, learn from a recording (hil learn)", exit_code=3,
+        )  # fmt: skip
 
     def __enter__(self) -> Self:
         self.start()

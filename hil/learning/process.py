@@ -41,17 +41,29 @@ _MOST_BLOCKS = 2000
 
 
 @dataclass(frozen=True, slots=True)
+class Setup:
+    """What the blocks of one coherence epoch were taken with; a retune brings another one.
+
+    stride : samples from one block to the next.
+    """
+
+    epoch_counter: int
+    fc_hz: float
+    fs_hz: float
+    stride: int
+
+
+@dataclass(frozen=True, slots=True)
 class LearnJob:
     """What the process is started with.
 
+    setup : of the first blocks; others come by the connection before their blocks do.
     target_s : seconds of stream after which `finish` will be asked for; no attempt begins shortly before.
     """
 
     spec: SharedSpec
     geometry: ArrayGeometry
-    fc_hz: float
-    fs_hz: float
-    stride: int
+    setup: Setup
     n_snapshots: int
     settings: LearnSettings
     target_s: float | None = None
@@ -79,13 +91,22 @@ class LearnUpdate:
 
 
 class _Gathered:
-    """Covariances of the present epoch, newest last, bounded by a window of time."""
+    """Covariances of the present epoch with their first samples, newest last, bounded by a window of time."""
 
     def __init__(self, job: LearnJob) -> None:
-        self._job = job
-        self._parts: deque[tuple[NDArray[np.complex128], NDArray[np.int64]]] = deque()
+        self._n_snapshots = job.n_snapshots
+        self._setup = job.setup
+        self._parts: deque[tuple[NDArray[np.complex128], int]] = deque()
         self._lock = threading.Lock()
-        self.epoch = 0
+        self.epoch = job.setup.epoch_counter
+
+    def use(self, setup: Setup) -> None:
+        """The blocks from now on were taken like this."""
+        with self._lock:
+            self._setup = setup
+            if setup.epoch_counter != self.epoch:
+                self._parts.clear()
+                self.epoch = setup.epoch_counter
 
     def add(self, data: NDArray[np.complex128], first_sample: int, epoch: int) -> None:
         with self._lock:
@@ -94,32 +115,29 @@ class _Gathered:
                 self.epoch = epoch
             if not len(data):
                 return
-            index = first_sample + self._job.stride * np.arange(len(data), dtype=np.int64)
-            if self._parts and index[0] < self._parts[-1][1][-1]:
+            if self._parts and first_sample <= self._parts[-1][1]:
                 self._parts.clear()  # the stream was started again
-            self._parts.append((data, index))
-            oldest = index[-1] - round(_WINDOW_S * self._job.fs_hz)
-            while self._parts and self._parts[0][1][-1] < oldest:
+            self._parts.append((data, first_sample))
+            oldest = first_sample - round(_WINDOW_S * self._setup.fs_hz)
+            while self._parts[0][1] < oldest:
                 self._parts.popleft()
 
     def span_s(self) -> float:
         with self._lock:
-            if not self._parts:
-                return 0.0
-            return (self._parts[-1][1][-1] - self._parts[0][1][0]) / self._job.fs_hz
+            return (self._parts[-1][1] - self._parts[0][1]) / self._setup.fs_hz if self._parts else 0.0
 
-    def batch(self) -> CovarianceBatch | None:
+    def batch(self) -> tuple[CovarianceBatch, float] | None:
+        """Everything of the present epoch, and its carrier; None while there is nothing."""
         with self._lock:
-            parts, epoch = list(self._parts), self.epoch
-        if not parts:
+            parts, setup, epoch = list(self._parts), self._setup, self.epoch
+        if not parts or epoch != setup.epoch_counter:
             return None
-        return CovarianceBatch(
-            np.concatenate([p[0] for p in parts]),
-            np.concatenate([p[1] for p in parts]),
-            self._job.n_snapshots,
-            self._job.fs_hz,
-            epoch,
+        index = [first + setup.stride * np.arange(len(data), dtype=np.int64) for data, first in parts]
+        covariance = np.concatenate([data for data, _ in parts])
+        batch = CovarianceBatch(
+            covariance, np.concatenate(index), self._n_snapshots, setup.fs_hz, setup.epoch_counter
         )
+        return batch, setup.fc_hz
 
 
 def learner_main(job: LearnJob, connection: Connection) -> None:
@@ -166,7 +184,11 @@ def _loop(job: LearnJob, gathered: _Gathered, connection: Connection, done: thre
     while True:
         final = False
         if connection.poll(0.02):
-            if connection.recv() == "stop":
+            message = connection.recv()
+            if isinstance(message, Setup):
+                gathered.use(message)
+                continue
+            if message == "stop":
                 return
             final = True
         elif done.is_set():
@@ -177,12 +199,13 @@ def _loop(job: LearnJob, gathered: _Gathered, connection: Connection, done: thre
         held = job.target_s is not None and span_s > _HOLD * job.target_s
         if not final and (held or span_s < next_span_s or time.monotonic() < not_before):
             continue
-        batch = gathered.batch()
-        if batch is None:
+        found = gathered.batch()
+        if found is None:
             if final:
                 connection.send(_nothing(epoch))
             continue
-        update = attempt(job, batch, final=final)
+        batch, fc_hz = found
+        update = attempt(job, batch, fc_hz, final=final)
         connection.send(update)
         next_span_s = min(span_s * _GROWTH, _FULL * _WINDOW_S)
         if span_s >= _FULL * _WINDOW_S:
@@ -190,13 +213,13 @@ def _loop(job: LearnJob, gathered: _Gathered, connection: Connection, done: thre
             not_before = time.monotonic() + update.seconds * (1 / _DUTY - 1)
 
 
-def attempt(job: LearnJob, batch: CovarianceBatch, *, final: bool) -> LearnUpdate:
+def attempt(job: LearnJob, batch: CovarianceBatch, fc_hz: float, *, final: bool) -> LearnUpdate:
     """Learn once from a batch."""
     began = time.monotonic()
     batch = batch.thinned(_MOST_BLOCKS)
     result, problem, hint, parameters = None, "", "", ()
     try:
-        result = learn_batch(batch, job.geometry, job.fc_hz, job.settings, time_limit_s=_SEARCH_LIMIT_S)
+        result = learn_batch(batch, job.geometry, fc_hz, job.settings, time_limit_s=_SEARCH_LIMIT_S)
     except CalibrationError as err:
         problem, hint, parameters = str(err), err.hint, tuple(getattr(err, "parameters", ()))
     except HilError as err:

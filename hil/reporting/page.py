@@ -84,7 +84,7 @@ def render(calibration: Calibration, content: ReportContent) -> str:
             "The score needs no labels: at the true array the null depth is what noise alone explains.",
             plots.history_figure(content.score_history, cal.predicted_score))]  # fmt: skip
     parts += [
-        _list("What is assumed", [*content.assumptions, *([cal.gauge.assumes] if cal.gauge.assumes else [])]),
+        _list("What is assumed", list(dict.fromkeys([*content.assumptions, cal.gauge.assumes]))),
         _list("What these data cannot show", content.not_identifiable),
         _provenance(cal, content),
     ]
@@ -129,7 +129,7 @@ def _elements(cal: Calibration) -> str:
         rows.append(
             f"<tr><td>{html.escape(label)}</td>"
             f"<td>{20 * np.log10(abs(g)):.2f} &plusmn; {_number(sigma.gain_db[m])}</td>"
-            f"<td>{np.degrees(np.angle(g)):.2f} &plusmn; {_number(sigma.phase_deg[m])}</td>"
+            f"<td>{np.degrees(np.angle(g)) + 0.0:.2f} &plusmn; {_number(sigma.phase_deg[m])}</td>"
             f"<td>{dx[0]:.4f} &plusmn; {_number(sigma.position_m[m, 0] / wavelength_m)}</td><td>{dx[1]:.4f}</td></tr>"
         )
     return (
@@ -141,6 +141,7 @@ def _elements(cal: Calibration) -> str:
 
 
 def _list(title: str, items: Sequence[str]) -> str:
+    items = [item for item in items if item]
     if not items:
         return ""
     return f"<h2>{title}</h2><ul>" + "".join(f"<li>{html.escape(i)}</li>" for i in items) + "</ul>"

@@ -154,8 +154,12 @@ def history_figure(scores: Sequence[float], predicted: float) -> Figure:
     ax = figure.add_subplot()
     ax.plot(np.arange(1, len(scores) + 1), scores, color=CALIBRATED, marker=".", linewidth=1.8, label="seen")
     ax.axhline(predicted, color=KNOWN, linestyle=":", linewidth=1.6, label="predicted from noise alone")
-    ax.set_xlabel("step")
-    ax.set_ylabel("mean log null depth")
+    # at least one unit of log around the prediction: smaller differences are noise and must not look large
+    low, high = min([*scores, predicted]) - 1.0, max([*scores, predicted]) + 1.0
+    ax.set_ylim(low, high)
+    ax.set_xticks(np.arange(1, len(scores) + 1, max(1, len(scores) // 12)))
+    ax.set_xlabel("step of the search")
+    ax.set_ylabel("median log null depth")
     _style(ax)
     ax.legend(frameon=False)
     return figure

@@ -46,6 +46,19 @@ def test_mutual_coupling_does_not_pass_for_gains() -> None:
     assert not (result.converged and scene.compare(result).error > 1e-3)
 
 
+@pytest.mark.parametrize(("degrees_per_minute", "usable"), [(10.0, True), (150.0, False)])
+def test_drift_while_capturing_is_named_and_bounded(degrees_per_minute: float, usable: bool) -> None:
+    scene = make_scene(7235, uniform_line(8), n_blocks=600)
+    way = np.random.default_rng(2).choice([-1.0, 1.0], 8) * degrees_per_minute / 60
+    turn = np.exp(1j * np.deg2rad(way * np.linspace(0, 5, 600)[:, None]))
+    scene.covariance *= turn[:, :, None] * turn.conj()[:, None, :]
+    result = scene.learn(SUPPORT, time_limit_s=2.0)
+    assert result.converged == usable, result.reason
+    if usable:
+        assert any("drift" in note for note in result.notes)
+        assert scene.compare(result).error < result.field_loss < 1e-3
+
+
 def test_few_angles_are_not_enough() -> None:
     rng = np.random.default_rng(0)
     angles = rng.uniform(-60, 60, 6)[rng.integers(0, 6, (300, 1))]
