@@ -76,7 +76,6 @@ def _fix_line(
     samples, sigma = evidence.dwells.samples()
     kind = request.kind
     notes: list[str] = []
-    open_: list[str] = []
     support_rad = None
     if request.support_deg is not None:
         support_rad = float(np.deg2rad(request.support_deg[0])), float(np.deg2rad(request.support_deg[1]))
@@ -112,9 +111,11 @@ def _fix_line(
     else:
         affine = fit_support(samples, sigma, (-np.pi / 2, np.pi / 2), prior, (False, False))
         assumes = f"position errors are about {position_std:.2g} wavelengths and every source is in front of the array"
-        open_ = ["angle offset (phase ramp along the line)"]
-        if position_std > 0:
-            open_.append("angle scale (common scale of the positions)")
+    # the data alone never show these on a line; where an assumption settles them, that is said as well
+    settled = {"support": ": set by the assumed support", "anchor": ": set by the given angles"}.get(kind, "")
+    open_ = [f"angle offset (phase ramp along the line){settled}"]
+    if position_std > 0:
+        open_.append(f"angle scale (common scale of the positions){settled}")
     fixed = model.shifted(0.0) if affine.al == 1 else model.scaled(affine.al)
     fixed = fixed.shifted(affine.be).normalised()
     gauge = _line_gauge(affine, kind, assumes, request.support_deg)
@@ -141,7 +142,7 @@ def _fix_plane(
     request: GaugeRequest,
     evidence: Evidence,
 ) -> Fixed:
-    kind, open_ = request.kind, []
+    kind, open_ = request.kind, ["rotation of the array: set by the given angle or sector"]
     samples, sigma = evidence.dwells.samples()
     if position_std == 0:
         gauge = Gauge("known-geometry", "the nominal positions are exact", support_deg=request.support_deg)

@@ -341,13 +341,13 @@ def _skipped(device: RxDevice) -> int:
 
 
 def open_session(
-    uri: str, array: Callable[[float], ArrayGeometry] | None = None, want: Any = None
+    uri: str | RxDevice, array: Callable[[float], ArrayGeometry] | None = None, want: Any = None
 ) -> Session:
     """Open a device, configure it, and place the array at the carrier that it took.
 
     Parameters
     ----------
-    uri : device URI. array : fc_hz -> ArrayGeometry (wavelengths need the carrier), or None.
+    uri : device URI, or a device that is open already. array : fc_hz -> ArrayGeometry (wavelengths need the carrier), or None.
     want : n_elements (or None) -> RxConfig, or None to leave the device as it is.
 
     Raises
@@ -357,7 +357,7 @@ def open_session(
     from drivers.registry import open_device
     from hil.core.errors import ConfigError
 
-    device = open_device(uri)
+    device = open_device(uri) if isinstance(uri, str) else uri
     try:
         session = Session(device)
         geometry = None

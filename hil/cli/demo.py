@@ -9,13 +9,13 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from hil.cli.output import JsonOption, console, emit
+from hil.cli.output import JsonOption, console, emit, print_problem
 
 
 def demo(
     seed: Annotated[
         int | None,
-        typer.Option("--seed", metavar="N", help="Draw another array (default: the scene's seed)."),
+        typer.Option("--seed", metavar="N", min=0, help="Draw another array (default: the scene's seed)."),
     ] = None,
     scene: Annotated[
         Path | None, typer.Option("--scene", metavar="FILE", help="Scene file; without it the default scene.")
@@ -59,9 +59,7 @@ def demo(
         console.print(f"{name:>12}: {path}", highlight=False)
     emit(json, result.as_dict())
     if result.problem is not None:
-        console.print(
-            f"[yellow]{result.problem}[/]" + (f"\n  {result.problem.hint}" if result.problem.hint else "")
-        )
+        print_problem(result.problem)
         return 4
     if not no_gui:
         from hil.cli.gui import open_after_demo

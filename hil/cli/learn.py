@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -9,8 +10,8 @@ import typer
 from rich.table import Table
 
 from hil.cli.options import ArrayOption, FcOption, FsOption, GainOption, SourcesOption, is_device, rx_config
-from hil.cli.output import JsonOption, console, emit
-from hil.core.errors import ConfigError
+from hil.cli.output import JsonOption, console, emit, print_problem
+from hil.core.errors import CalibrationError, ConfigError
 from hil.core.units import parse_quantity
 
 
@@ -44,7 +45,7 @@ def learn(
     fc: FcOption = None,
     fs: FsOption = None,
     gain: GainOption = None,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the randomised restarts.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of the randomised restarts.")] = 0,
     truth: Annotated[
         Path | None,
         typer.Option(
@@ -74,8 +75,7 @@ def learn(
         )
     if not 0 <= positions < 10:
         raise ConfigError("must be between 0 and 10 wavelengths", where="--position-std")
-    if not out.parent.is_dir():
-        raise ConfigError(f"no folder {out.parent}", where="--out", hint="make it first")
+    _check_out(out)
     settings = LearnSettings(
         method=method, n_sources=parse_sources(sources), support_deg=parse_support(support),
         anchors_deg=parse_anchors(anchor), position_std_wavelengths=positions, seed=seed,
@@ -100,17 +100,34 @@ def learn(
     return 4 if learned.problem is not None else 0
 
 
+def _check_out(out: Path) -> None:
+    if not out.parent.is_dir():
+        raise ConfigError(f"no folder {out.parent}", where="--out", hint="make it first")
+    if out.is_dir():
+        raise ConfigError(f"{out} is a folder", where="--out", hint="name a file, e.g. array.h5")
+    if out.exists() and out.stat().st_size:
+        from hil import store
+
+        try:
+            store.load(out)
+        except CalibrationError as err:
+            raise ConfigError(
+                f"{out} exists and is not a calibration", where="--out", hint="choose another name"
+            ) from err
+
+
 def _show(learned: object) -> None:
     from hil.jobs.learn import LearnedArray
 
     assert isinstance(learned, LearnedArray)
     result = learned.result
-    if result is not None:
+    if result is not None and math.isfinite(result.score):
         console.print(
             f"score {result.score:.2f}, predicted from noise alone {result.predicted_score:.2f} "
             f"(excess {result.excess:+.2f}); {result.n_angles} independent directions; {learned.seconds:.2f} s",
             highlight=False,
         )
+    if result is not None:
         for words in result.not_identifiable:
             console.print(f"cannot be known from these data: {words}", highlight=False)
     if learned.outcome is not None:
@@ -121,4 +138,4 @@ def _show(learned: object) -> None:
     if learned.file:
         console.print(f"wrote {learned.file}")
     if learned.problem is not None:
-        console.print(f"[yellow]{learned.problem}[/]\n  {learned.problem.hint}")
+        print_problem(learned.problem)

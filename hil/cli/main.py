@@ -123,8 +123,9 @@ def run(argv: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     code = call(args)
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
+        if sys.stdout is not None:  # closed by `>&-`
+            sys.stdout.flush()
+    except OSError:
         devnull_stdout()
     sys.exit(code)
 
@@ -152,6 +153,9 @@ def call(args: list[str]) -> int:
     except HilError as err:
         return _fail(args, str(err), err.hint, err.exit_code, **failure_details(err))
     except BrokenPipeError:
+        devnull_stdout()
+        return 0
+    except SystemExit:  # the command line parser's own answer to a broken pipe
         devnull_stdout()
         return 0
     except Exception as err:  # noqa: BLE001 - the top of the program: log it and say where

@@ -54,14 +54,34 @@ def emit(json_target: str | None, payload: dict[str, Any]) -> None:
         return
     text = json.dumps(plain({"status": "ok", "exit_code": 0} | payload), allow_nan=False)
     if json_target == "-":
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
+        write_line(text)
         return
     path = Path(json_target)
     try:
         path.write_text(text + "\n", encoding="utf-8")
     except OSError as err:
         raise ConfigError(f"cannot write {path}: {err.strerror}", where="--json") from err
+
+
+def write_line(text: str) -> None:
+    """One line on stdout. Raises BrokenPipeError if its reader has gone, ConfigError if it cannot be written."""
+    if sys.stdout is None:  # `hil ... >&-`
+        raise ConfigError("stdout is closed", where="--json", hint="give a file: --json result.json")
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as err:
+        devnull_stdout()  # what waits in the buffer must not fail again at exit
+        raise ConfigError(f"cannot write to stdout: {err.strerror}", where="--json") from err
+
+
+def print_problem(problem: HilError) -> None:
+    """What exit code 4 stands for, on stderr."""
+    console.print(str(problem), style="yellow", markup=False, highlight=False)
+    if problem.hint:
+        console.print(f"  {problem.hint}", markup=False, highlight=False)
 
 
 def emit_failure(json_target: str | None, reason: str, hint: str, exit_code: int, **more: Any) -> None:

@@ -67,7 +67,13 @@ def _with_recording(path: Path, cal: Calibration, truth: Path | None):
     title = f"Array calibration {cal.id[:8]} on {path.name}"
     with open_recording(path) as recording:
         start, end = longest_epoch(recording)
-        fc_hz = recording.segment_at(start).stream.fc_hz
+        stream = recording.segment_at(start).stream
+        fc_hz, m = stream.fc_hz, cal.geometry.n_elements
+        if stream.n_channels != m:
+            raise ConfigError(
+                f"calibration of {m} elements, the recording has {stream.n_channels} channels",
+                where="--calibration",
+            )
         batch = observe_recording(recording, held_out(end - start, start), end)
     if truth is not None:
         known = read_truth(truth)

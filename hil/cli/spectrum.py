@@ -20,7 +20,7 @@ from hil.cli.options import (
     is_device,
     rx_config,
 )
-from hil.cli.output import JsonOption, console, emit, plain
+from hil.cli.output import JsonOption, console, emit, plain, write_line
 from hil.core.errors import ConfigError
 
 
@@ -68,6 +68,8 @@ def spectrum(
 
     if method not in ("music", "capon", "bartlett"):
         raise ConfigError(f"{method!r} is not one of music, capon, bartlett", where="--method")
+    if zmq is not None and not follow:
+        raise ConfigError("publishes what --follow finds", where="--zmq", hint="add --follow")
     settings = SpectrumSettings(
         n_sources=parse_sources(sources), method=method, grid_deg=parse_grid(grid), snapshots=snapshots, at_s=at,
         calibration=calibration, relearn_phase=relearn_phase, stale_ok=stale_ok,
@@ -89,7 +91,7 @@ def spectrum(
 
         def show(found: Directions) -> None:
             line = jsonlib.dumps(plain(found.as_dict()))
-            print(line, flush=True)  # noqa: T201 - the product of --follow
+            write_line(line)
             if publish is not None:
                 publish(line)
 

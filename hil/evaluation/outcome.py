@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.metrics import manifold_error
+from calib.metrics import manifold_error, steering_of
 from hil.core.calibration import Calibration
 from hil.core.gauge import canonical
 from hil.core.geometry import ArrayGeometry
-from hil.core.steering import steering_vectors
 from hil.dsp.doa import DoaFinder
 from hil.evaluation.scoring import Score, field_of_view_deg, score_directions, single_direction_blocks
 from hil.evaluation.truth_match import known_array, true_directions
@@ -78,17 +77,10 @@ def evaluate(
         arrays["calibrated"] = learned
     scores = {name: score_directions(steady, true_deg, array, fc_hz) for name, array in arrays.items()}
 
-    def steering_of(
-        array: ArrayGeometry | Calibration,
-    ) -> Callable[[NDArray[np.float64]], NDArray[np.complex128]]:
-        if isinstance(array, Calibration):
-            return lambda rad: array.steering(np.rad2deg(rad), fc_hz)
-        return lambda rad: steering_vectors(array.positions_m, fc_hz, rad)
-
     def row(name: str) -> dict[str, float]:
         compared = manifold_error(
-            steering_of(known),
-            steering_of(arrays[name]),
+            _manifold(known, fc_hz),
+            _manifold(arrays[name], fc_hz),
             is_line=geometry.kind == "line",
             field_deg=field_deg,
         )
@@ -104,6 +96,19 @@ def evaluate(
         true_deg=true_deg,
         arrays=arrays,
     )
+
+
+def _manifold(
+    array: ArrayGeometry | Calibration, fc_hz: float
+) -> Callable[[NDArray[np.float64]], NDArray[np.complex128]]:
+    """Steering as a function of radians; in closed form where gains and positions are all, so that a gauge
+    fit may follow a line beyond endfire."""
+    if not isinstance(array, Calibration):
+        return steering_of(np.ones(array.n_elements), array.positions_m, fc_hz)
+    imp = array.impairments
+    if imp.angle_table_deg is None and np.array_equal(imp.coupling, np.eye(imp.n_elements)):
+        return steering_of(imp.gain, array.positions_m, fc_hz)
+    return lambda rad: array.steering(np.rad2deg(rad), fc_hz)
 
 
 def report_content(outcome: Outcome, title: str, fc_hz: float) -> ReportContent:

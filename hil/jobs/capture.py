@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hil.core.device import RxConfig
-from hil.core.errors import CaptureOverrun, ConfigError
+from hil.core.errors import CaptureOverrun, ConfigError, HilError
 from hil.core.frame import StreamInfo
 from hil.core.geometry import parse_array
 from hil.core.units import format_si
@@ -85,19 +85,26 @@ def capture_to_file(
             _watch(session, total, progress)
         except KeyboardInterrupt:
             interrupted = True
-        except BaseException as err:
-            summary = session.stop()
-            kept = summary.recording.samples if summary.recording else 0
-            if isinstance(err, CaptureOverrun) and not err.hint:
-                err.hint = "record with --gaps, or lower the rate"
-            if hasattr(err, "add_note"):
-                err.add_note(f"{kept} samples kept in {out}")
+        except HilError as err:
+            _tell_kept(err, session.stop(), out)
             raise
         summary = session.stop()
         if not interrupted:
-            session.raise_error()
+            try:
+                session.raise_error()
+            except HilError as err:
+                _tell_kept(err, summary, out)
+                raise
         assert summary.recording is not None
         return CaptureResult(summary.recording, summary, session.stream, interrupted)
+
+
+def _tell_kept(err: HilError, summary: SessionSummary, out: Path) -> None:
+    """Say in the error's hint what of the recording is there."""
+    if isinstance(err, CaptureOverrun) and not err.hint:
+        err.hint = "record with --gaps, or lower the rate"
+    kept = summary.recording.samples if summary.recording else 0
+    err.hint = "; ".join([*filter(None, [err.hint]), f"{kept} samples per channel are kept in {out}"])
 
 
 def _check_name(out: Path) -> None:

@@ -7,23 +7,25 @@ fifth is held out; nothing of the truth reaches the learner.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from drivers.sigmf_files import open_recording
+from drivers.sim import SimDevice
 from hil import store
 from hil.core.calibration import Calibration
-from hil.core.device import RxConfig
-from hil.core.errors import CalibrationError, ConnectionLost, DriverUnavailable, NotIdentifiable
+from hil.core.device import RxConfig, RxDevice
+from hil.core.errors import CalibrationError, ConfigError, ConnectionLost, DriverUnavailable, NotIdentifiable
 from hil.core.frame import StreamInfo
 from hil.core.geometry import ArrayGeometry
 from hil.evaluation.outcome import Outcome, evaluate, report_content, spectrum_picture
 from hil.evaluation.scoring import held_out
 from hil.evaluation.truth_match import scene_offset
 from hil.jobs.live import LiveOutcome, Say, run_live
-from hil.learning.batch import require_good, to_calibration
+from hil.learning.batch import require_good, require_learnable, to_calibration
 from hil.learning.observe import observe_recording
 from hil.learning.process import LearnUpdate
 from hil.learning.settings import LearnSettings
@@ -32,6 +34,7 @@ from hil.reporting import plots
 from hil.reporting.page import write_report
 from hil.session import SessionSummary, open_session
 from hil.sim_server import free_address, serve
+from sim_backend.engine import ArrayEngine
 from sim_backend.scene import Scene
 from sim_backend.truth import read_truth
 
@@ -98,12 +101,16 @@ def run_demo(
     DeviceError, CaptureError : the simulated array could not be captured. CalibrationError with exit code 3 :
         the learner's process failed.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    scene_file = out / "scene.toml"
-    scene_file.write_text(scene.to_toml(), encoding="utf-8")
     settings = LearnSettings(n_sources=scene.sources, support_deg=scene.support_deg, seed=scene.seed)
-    with _simulated_array(scene_file, out, say) as (uri, transport, truth_path):
-        say(f"capturing {capture_s:g} s from {uri}")
+    require_learnable(settings, scene.n_elements)
+    scene_file = out / "scene.toml"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        scene_file.write_text(scene.to_toml(), encoding="utf-8")
+    except OSError as err:
+        raise ConfigError(f"cannot write to {out}: {err.strerror}", where="--out") from err
+    with _simulated_array(scene, scene_file, out, say) as (uri, transport, truth_path):
+        say(f"capturing {capture_s:g} s from {uri if isinstance(uri, str) else uri.info.uri}")
         recording_file = out / "recording.sigmf-meta"
         captured = _capture_and_learn(uri, scene, recording_file, settings, capture_s, say)
     truth = read_truth(truth_path)
@@ -166,7 +173,9 @@ def _accept(
 ) -> tuple[Calibration | None, CalibrationError | None]:
     if update.result is None:
         return None, NotIdentifiable(update.problem, parameters=update.parameters, hint=update.hint)
-    calibration = to_calibration(update.result, stream, settings, captures=[samples_hash])
+    calibration = None
+    if math.isfinite(update.result.score):  # else nothing was searched: there is no array to store
+        calibration = to_calibration(update.result, stream, settings, captures=[samples_hash])
     try:
         require_good(update.result, settings, calibration)
     except CalibrationError as problem:
@@ -175,8 +184,10 @@ def _accept(
 
 
 @contextlib.contextmanager
-def _simulated_array(scene_file: Path, out: Path, say: Say) -> Iterator[tuple[str, str, Path]]:
-    """(URI, "iio" or "sim", truth file); in-process only if libiio is missing."""
+def _simulated_array(
+    scene: Scene, scene_file: Path, out: Path, say: Say
+) -> Iterator[tuple[str | RxDevice, str, Path]]:
+    """(URI or device, "iio" or "sim", truth file); in-process only if libiio is missing."""
     try:
         from drivers.iio.context import import_iio
 
@@ -184,7 +195,7 @@ def _simulated_array(scene_file: Path, out: Path, say: Say) -> Iterator[tuple[st
     except DriverUnavailable as err:
         say(f"libiio is missing ({err}; {err.hint}): the simulated array runs in this process instead")
         truth = out / "truth.jsonl"
-        yield f"sim:{scene_file}?truth={truth}", "sim", truth
+        yield SimDevice(ArrayEngine(scene, truth=truth), f"sim:{scene_file}"), "sim", truth
         return
     say("starting the simulated array behind an IIO network context")
     try:
@@ -198,7 +209,7 @@ def _simulated_array(scene_file: Path, out: Path, say: Say) -> Iterator[tuple[st
 
 
 def _capture_and_learn(
-    uri: str, scene: Scene, recording: Path, settings: LearnSettings, capture_s: float, say: Say
+    uri: str | RxDevice, scene: Scene, recording: Path, settings: LearnSettings, capture_s: float, say: Say
 ) -> LiveOutcome:
     receiver = scene.receiver
     session = open_session(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,10 +20,10 @@ from hil.evaluation.outcome import Outcome, evaluate
 from hil.evaluation.scoring import held_out
 from hil.evaluation.truth_match import scene_offset
 from hil.jobs.live import run_live
-from hil.learning.batch import learn_batch, require_good, to_calibration
+from hil.learning.batch import learn_batch, require_good, require_learnable, to_calibration
 from hil.learning.observe import CovarianceBatch, longest_epoch, observe_recording
 from hil.learning.settings import LearnSettings
-from hil.session import open_session
+from hil.session import SessionSummary, open_session
 from sim_backend.truth import read_truth
 
 Say = Callable[[str], None]
@@ -41,6 +42,7 @@ class LearnedArray:
     n_blocks: int
     outcome: Outcome | None = None
     file: str = ""
+    session: SessionSummary | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON object of contract.md."""
@@ -83,6 +85,15 @@ class LearnedArray:
             out["sigma"] = {
                 "gain_db": cal.sigma.gain_db, "phase_deg": cal.sigma.phase_deg, "position_m": cal.sigma.position_m,
             }  # fmt: skip
+        if self.session is not None:
+            s = self.session
+            out |= {
+                "samples": s.samples,
+                "lost": s.lost,
+                "lost_exact": s.lost_exact,
+                "gaps": s.gaps,
+                "edges": s.edges,
+            }
         if self.outcome is not None:
             out |= self.outcome.as_dict()
         return out
@@ -107,6 +118,7 @@ def learn_recording(
         start, end = longest_epoch(recording)
         stream = recording.segment_at(start).stream
         stream = replace(stream, geometry=_geometry(array, stream))
+        require_learnable(settings, stream.n_channels)
         split = start + (held_out(end - start) if end - start >= 5 * 256 else end - start)
         if seconds is not None:
             split = min(split, start + round(seconds * stream.fs_hz))
@@ -144,8 +156,18 @@ def learn_device(
     update = live.update
     if update.result is None:
         problem = NotIdentifiable(update.problem, parameters=update.parameters, hint=update.hint)
-        return LearnedArray(live.stream, settings, None, None, problem, live.learn_seconds, update.n_blocks)
+        return LearnedArray(
+            live.stream,
+            settings,
+            None,
+            None,
+            problem,
+            live.learn_seconds,
+            update.n_blocks,
+            session=live.summary,
+        )
     learned = _finish(update.result, live.stream, settings, [], live.learn_seconds, update.n_blocks)
+    learned.session = live.summary
     if truth is not None:
         _compare(learned, live.held_out, truth)
     return learned
@@ -202,7 +224,9 @@ def _finish(
     seconds: float,
     n: int,
 ) -> LearnedArray:
-    calibration = to_calibration(result, stream, settings, captures=captures)
+    calibration = None
+    if math.isfinite(result.score):  # else nothing was searched: there is no array to store
+        calibration = to_calibration(result, stream, settings, captures=captures)
     problem: CalibrationError | None = None
     try:
         require_good(result, settings, calibration)

@@ -25,15 +25,21 @@ _DRAIN_S = 2.0
 class LiveOutcome:
     """What a live job leaves.
 
-    stream : of the samples learned from. update : the last attempt. held_out : blocks after the learned part.
+    stream : of the samples learned from. update : the last attempt. kept : blocks after the learned part, of
+    the same epoch.
     learn_seconds : from the arrival of the first block used to the finished calibration.
     """
 
     stream: StreamInfo
     summary: SessionSummary
     update: LearnUpdate
-    held_out: CovarianceBatch
+    kept: list[CovarianceBatch]
     learn_seconds: float
+
+    @property
+    def held_out(self) -> CovarianceBatch:
+        """The kept blocks as one batch. Raises ConfigError if there is none."""
+        return join(self.kept)
 
 
 class _Tap:
@@ -44,6 +50,7 @@ class _Tap:
         self._learn_samples = learn_samples
         self._tap = CovarianceTap()
         self.first_sample: int | None = None
+        self.stream: StreamInfo | None = None
         self.began = 0.0
         self.offered = 0
         self.kept: list[CovarianceBatch] = []
@@ -56,7 +63,8 @@ class _Tap:
             self.began = time.monotonic() - n / frame.stream.fs_hz
         if frame.first_sample + n - self.first_sample <= self._learn_samples:
             self._learner.offer(frame)
-        else:
+            self.stream = frame.stream
+        elif self.stream is not None and frame.stream.epoch.id == self.stream.epoch.id:
             self.kept.append(self._tap.take(frame))
         self.offered += n
 
@@ -93,7 +101,7 @@ def run_live(
         summary.samples, summary.lost, summary.lost_exact, summary.gaps, summary.epochs, summary.overloads, edges,
         summary.recording,
     )  # fmt: skip
-    return LiveOutcome(session.stream, summary, update, join(tap.kept), learn_seconds)
+    return LiveOutcome(tap.stream or session.stream, summary, update, tap.kept, learn_seconds)
 
 
 def _follow(session: Session, learner: LiveLearner, tap: _Tap, learn_samples: int, say: Say) -> None:

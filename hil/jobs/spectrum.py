@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from drivers.convert import wire_to_complex
 from drivers.sigmf_files import open_recording
 from hil.core.device import RxConfig
-from hil.core.errors import ConfigError, RecordingError
+from hil.core.errors import ConfigError, RecordingError, StreamStopped
 from hil.core.frame import Frame, StreamInfo
 from hil.core.geometry import ArrayGeometry, parse_array
 from hil.core.units import parse_quantity
@@ -23,7 +25,7 @@ from hil.dsp.doa_accuracy import doa_sigma_deg
 from hil.dsp.source_count import mdl
 from hil.learning.observe import CovarianceBatch, CovarianceTap, join, observe_recording
 from hil.learning.using import CalibrationInUse, calibration_for
-from hil.session import open_session
+from hil.session import Session, open_session
 
 #: What a device is asked for: long enough to confirm a calibration.
 _DEVICE_S = 0.3
@@ -80,6 +82,13 @@ class Estimator:
             raise ConfigError(
                 "the array is not known", where="--array", hint="give for example --array ula:4:0.5"
             )
+        m, k = stream.n_channels, settings.n_sources
+        if m < 2 or (k is not None and k >= m):
+            raise ConfigError(
+                f"{k or 1} sources: {m} elements separate at most {m - 1}",
+                where="--sources",
+                hint="give fewer, or auto",
+            )
         self.stream, self.settings, self.used = stream, settings, used
         grid = None
         if settings.grid_deg is not None:
@@ -94,9 +103,7 @@ class Estimator:
         n = samples.shape[1]
         count = self.settings.n_sources
         if count is None:
-            count = int(mdl(np.linalg.eigvalsh(covariance), n))
-        most = len(covariance) - 1
-        count = min(count, most)
+            count = min(int(mdl(np.linalg.eigvalsh(covariance), n)), len(covariance) - 1)
         if count < 1:
             found = np.zeros(0)
             spectrum = np.ones(len(self.finder.grid_deg))
@@ -129,7 +136,8 @@ def parse_grid(text: str | None) -> tuple[float, float, float] | None:
 def of_recording(path: Path, array: str | None, settings: SpectrumSettings) -> Directions:
     """Directions at `at_s` of a recording."""
     with open_recording(path) as recording:
-        start = round(settings.at_s * recording.stream.fs_hz)
+        inside = 0 <= settings.at_s < recording.n_samples / recording.stream.fs_hz  # not for NaN
+        start = round(settings.at_s * recording.stream.fs_hz) if inside else -1
         if not 0 <= start < recording.n_samples:
             raise ConfigError(f"{settings.at_s:g} s is outside the recording", where="--at")
         segment = recording.segment_at(start)
@@ -155,39 +163,79 @@ def of_device(
     keep_on: Callable[[], bool] = lambda: False,
 ) -> Directions:
     """Directions of a device now; with `on_directions`, again and again while `keep_on()`."""
-    batches: list[CovarianceBatch] = []
-    newest: list[tuple[NDArray[np.complex64], int, StreamInfo]] = []
-    tap = CovarianceTap()
-
-    def on_frame(frame: Frame, clipped: NDArray[np.int64]) -> None:
-        del clipped
-        batches.append(tap.take(frame))
-        del batches[:-200]
-        newest[:] = [(frame.samples[:, -settings.snapshots :].copy(), frame.first_sample, frame.stream)]
-
+    newest = _Newest(settings.snapshots)
     session = open_session(uri, lambda fc_hz: parse_array(array, fc_hz), want)
     with session:
-        session.start(on_frame=on_frame)
-        enough = round(_DEVICE_S * session.stream.fs_hz)
-        while session.samples < enough or not newest:
-            session.wait(0.02)
-        used = _use(settings, session.stream, join(list(batches)))
-        estimator = Estimator(session.stream, settings, used)
-        samples, first, _ = newest[0]
-        directions = estimator.estimate(samples, first)
-        while on_directions is not None:
-            on_directions(directions)
-            if not keep_on():
-                break
-            session.wait(0.1)
-            samples, first, stream = newest[0]
-            if stream.epoch.id != estimator.stream.epoch.id:
-                used = _use(settings, stream, join(list(batches)))
+        session.start(on_frame=newest)
+        estimator: Estimator | None = None
+        directions: Directions | None = None
+        while True:
+            try:
+                samples, first, stream = newest.wait(session, estimator.stream.epoch.id if estimator else "")
+            except StreamStopped:
+                if directions is None:
+                    raise
+                return directions  # a recording that was followed has been played to its end
+            if estimator is None or stream.epoch.id != estimator.stream.epoch.id:
+                used = _use(settings, stream, newest.batch())
                 estimator = Estimator(stream, settings, used)
             directions = estimator.estimate(samples, first)
+            if on_directions is not None:
+                on_directions(directions)
+            if on_directions is None or not keep_on():
+                break
         session.stop()
         session.raise_error()
     return directions
+
+
+class _Newest:
+    """In the DSP thread: keeps the newest samples, and covariances of the present epoch."""
+
+    def __init__(self, n_snapshots: int) -> None:
+        self._n = n_snapshots
+        self._tap = CovarianceTap()
+        self._lock = threading.Lock()
+        self._batches: deque[CovarianceBatch] = deque(maxlen=200)
+        self._epoch, self._in_epoch = "", 0
+        self._last: tuple[NDArray[np.complex64], int, StreamInfo] | None = None
+        self._seen = -1
+
+    def __call__(self, frame: Frame, clipped: NDArray[np.int64]) -> None:
+        del clipped
+        batch, n = self._tap.take(frame), frame.samples.shape[1]
+        samples = frame.samples[:, -self._n :].copy()
+        with self._lock:
+            if frame.stream.epoch.id != self._epoch:
+                self._batches.clear()
+                self._epoch, self._in_epoch = frame.stream.epoch.id, 0
+            self._batches.append(batch)
+            self._in_epoch += n
+            self._last = samples, frame.first_sample + n - samples.shape[1], frame.stream
+
+    def batch(self) -> CovarianceBatch:
+        """Blocks of the present epoch."""
+        with self._lock:
+            return join(self._batches)
+
+    def wait(self, session: Session, epoch: str) -> tuple[NDArray[np.complex64], int, StreamInfo]:
+        """(samples, first sample, stream) not given before; in an epoch other than this one only when there
+        is enough of it to judge a calibration. Raises what ends the stream."""
+        step_s = 0.1 if epoch else 0.02
+        while True:
+            stopped: StreamStopped | None = None
+            try:
+                session.wait(step_s)
+            except StreamStopped as err:
+                stopped = err
+            with self._lock:
+                last, in_epoch, here = self._last, self._in_epoch, self._epoch
+            if last is not None and last[1] != self._seen:
+                if here == epoch or in_epoch >= _DEVICE_S * last[2].fs_hz or stopped:
+                    self._seen = last[1]
+                    return last
+            elif stopped is not None:
+                raise stopped
 
 
 def _use(settings: SpectrumSettings, stream: StreamInfo, batch: CovarianceBatch) -> CalibrationInUse | None:

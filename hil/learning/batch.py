@@ -16,6 +16,20 @@ from hil.learning.observe import CovarianceBatch
 from hil.learning.settings import LearnSettings
 
 
+def require_learnable(settings: LearnSettings, n_elements: int) -> None:
+    """Refuse before anything is captured what no data can change. Raises ConfigError."""
+    if n_elements < 3:
+        raise ConfigError(
+            f"learning needs at least 3 elements, this array has {n_elements}",
+            hint="use a board with more channels, or several: iio:ip:A,ip:B",
+        )
+    if settings.n_sources is not None and settings.n_sources >= n_elements:
+        raise ConfigError(
+            f"{settings.n_sources} sources: {n_elements} elements separate 1 to {n_elements - 1}",
+            where="--sources", hint="name those that send at the same time, or auto",
+        )  # fmt: skip
+
+
 def learn_batch(
     batch: CovarianceBatch,
     geometry: ArrayGeometry,
@@ -51,7 +65,7 @@ def to_calibration(
     captures: Sequence[str] = (),
     metrics: Mapping[str, float] | None = None,
 ) -> Calibration:
-    """The calibration that a result amounts to, bound to the stream's device, carrier and epoch."""
+    """The calibration that a searched result amounts to, bound to the stream's device, carrier and epoch."""
     if stream.geometry is None:
         raise ConfigError(
             "the array is not known", where="--array", hint="give --array ula:8:0.5 or a TOML file"

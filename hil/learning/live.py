@@ -15,6 +15,7 @@ import numpy as np
 
 from hil.core.errors import CalibrationError, ConfigError
 from hil.core.frame import Frame, StreamInfo
+from hil.learning.batch import require_learnable
 from hil.learning.observe import CovarianceBatch, CovarianceTap
 from hil.learning.process import LearnJob, LearnUpdate, Setup, learner_main
 from hil.learning.settings import LearnSettings
@@ -67,6 +68,7 @@ class LiveLearner:
             raise ConfigError(
                 "the array is not known", where="--array", hint="give --array ula:8:0.5 or a TOML file"
             )
+        require_learnable(settings, stream.n_channels)
         self.settings = settings
         self._tap = tap or CovarianceTap()
         m = stream.n_channels

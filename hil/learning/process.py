@@ -103,8 +103,10 @@ class _Gathered:
     def use(self, setup: Setup) -> None:
         """The blocks from now on were taken like this."""
         with self._lock:
+            retuned = setup.epoch_counter == self._setup.epoch_counter
             self._setup = setup
-            if setup.epoch_counter != self.epoch:
+            # blocks of a new epoch may be here before the main loop has read its setup
+            if retuned or setup.epoch_counter != self.epoch:
                 self._parts.clear()
                 self.epoch = setup.epoch_counter
 
@@ -171,7 +173,8 @@ def _feed(reader: SharedLatestReader, gathered: _Gathered, done: threading.Event
         try:
             items = reader.take(0.1)
         except ConnectionLost:
-            break
+            # nobody is left to wait for an attempt that may take seconds
+            os._exit(1)
         if items is not None:
             gathered.add(items.data, items.first_sample, items.tag)
         elif reader.finished:
