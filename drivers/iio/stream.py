@@ -24,6 +24,7 @@ from hil.core.errors import (
     ProtocolError,
     UnsupportedSetting,
 )
+from hil.core.priority import prefer_this_thread
 
 _OVERFLOW_POLL_S = 0.25
 _KERNEL_BUFFER_S = 0.3  # at least, and up to a second where the board's memory allows it
@@ -146,6 +147,7 @@ class BoardStream:
     # ---- the thread -----------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        prefer_this_thread()
         try:
             self._fetch()
         except DeviceError as err:

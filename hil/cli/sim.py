@@ -16,6 +16,7 @@ import typer
 
 from hil.cli.output import console
 from hil.core.errors import ConfigError
+from hil.core.priority import prefer_this_thread
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 
@@ -72,6 +73,8 @@ def serve(
     from sim_backend.scene import load_scene
     from sim_backend.serve import serve as serve_scene
 
+    # an emulator stands for hardware, which is never late
+    prefer_this_thread()
     loaded = load_scene(scene)
     stop = threading.Event()
     with _stop_signals(stop) as received:

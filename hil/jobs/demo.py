@@ -195,7 +195,8 @@ def _simulated_array(
     except DriverUnavailable as err:
         say(f"libiio is missing ({err}; {err.hint}): the simulated array runs in this process instead")
         truth = out / "truth.jsonl"
-        yield SimDevice(ArrayEngine(scene, truth=truth), f"sim:{scene_file}"), "sim", truth
+        with contextlib.closing(ArrayEngine(scene, truth=truth)) as engine:
+            yield SimDevice(engine, f"sim:{scene_file}"), "sim", truth
         return
     say("starting the simulated array behind an IIO network context")
     try:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from calib.result import LearnResult
 from hil.core.errors import CalibrationError, ConnectionLost, HilError
 from hil.core.geometry import ArrayGeometry
+from hil.core.priority import prefer_this_thread
 from hil.learning.batch import learn_batch
 from hil.learning.observe import CovarianceBatch
 from hil.learning.settings import LearnSettings
@@ -146,8 +147,7 @@ def learner_main(job: LearnJob, connection: Connection) -> None:
     """Entry point of the process; ends when the connection closes or the parent dies."""
     from threadpoolctl import threadpool_limits
 
-    if hasattr(os, "nice"):
-        os.nice(10)
+    _stand_back()
     with threadpool_limits(1), connection:
         gathered = _Gathered(job)
         try:
@@ -166,6 +166,14 @@ def learner_main(job: LearnJob, connection: Connection) -> None:
             done.set()
             feeder.join(5.0)
             reader.close()
+
+
+def _stand_back() -> None:
+    """Run 10 nice levels below the capture: where its threads may be preferred, at the usual level."""
+    if prefer_this_thread():
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
+    elif hasattr(os, "nice"):
+        os.nice(10)
 
 
 def _feed(reader: SharedLatestReader, gathered: _Gathered, done: threading.Event) -> None:

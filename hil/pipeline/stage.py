@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from hil.core.errors import CaptureError, HilError, StreamStopped
+from hil.core.priority import prefer_this_thread
 
 
 class Closeable(Protocol):
@@ -96,6 +97,7 @@ class Stage:
             )
 
     def _run(self) -> None:
+        prefer_this_thread()
         try:
             self._body(self._stop)
         except StreamStopped as err:
