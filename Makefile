@@ -27,7 +27,7 @@ test: system-test $(VENV)/.test
 bars: system-test $(VENV)/.test
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 \
 	  $(BIN)/python -m pytest -m slow --timeout 7200 tests
-	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python tests/bars.py
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python tests/bars/run_all.py
 
 lint: $(VENV)/.test
 	@$(BIN)/ruff check .
