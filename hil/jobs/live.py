@@ -108,7 +108,7 @@ def _follow(session: Session, learner: LiveLearner, tap: _Tap, learn_samples: in
     """Pass the learner's reports on until it has been offered everything."""
     while session.samples < learn_samples and not session.finished:
         update = learner.poll(0.02)
-        if update is not None:
+        if update is not None and not update.tracked:
             describe(update, say)
     session.wait(0.0)
     # what the reader has received is still on its way through the DSP stage and the shared slots

@@ -22,6 +22,7 @@ from hil.core.errors import CalibrationError, ConnectionLost, HilError
 from hil.core.geometry import ArrayGeometry
 from hil.core.priority import prefer_this_thread
 from hil.learning.batch import learn_batch
+from hil.learning.follow import PhaseFollower
 from hil.learning.observe import CovarianceBatch
 from hil.learning.settings import LearnSettings
 from hil.pipeline.shared_latest import SharedLatestReader, SharedSpec
@@ -33,6 +34,7 @@ _GROWTH = 1.25
 _WINDOW_S = 30.0
 _FULL = 0.9
 _DUTY = 0.2
+_FOLLOW_PERIOD_S = 1.0
 #: A niced learner on a busy machine: the search ends here and is judged on what it has.
 _SEARCH_LIMIT_S = 20.0
 #: From this share of the target on, only the last attempt is made: it must not wait for another one.
@@ -76,7 +78,7 @@ class LearnUpdate:
 
     result : None if the data cannot determine the array; then `problem` says why, `parameters` which.
     epoch_counter, n_blocks, first_sample, last_sample : of the data used. seconds : of computing.
-    final : it answers `LiveLearner.finish`.
+    final : it answers `LiveLearner.finish`. tracked : not learned anew, only its phases were followed.
     """
 
     result: LearnResult | None
@@ -89,6 +91,7 @@ class LearnUpdate:
     last_sample: int
     seconds: float
     final: bool
+    tracked: bool = False
 
 
 class _Gathered:
@@ -124,6 +127,11 @@ class _Gathered:
             oldest = first_sample - round(_WINDOW_S * self._setup.fs_hz)
             while self._parts[0][1] < oldest:
                 self._parts.popleft()
+
+    def forget(self) -> None:
+        """Start again with what comes from now on."""
+        with self._lock:
+            self._parts.clear()
 
     def span_s(self) -> float:
         with self._lock:
@@ -192,20 +200,25 @@ def _feed(reader: SharedLatestReader, gathered: _Gathered, done: threading.Event
 
 def _loop(job: LearnJob, gathered: _Gathered, connection: Connection, done: threading.Event) -> None:
     next_span_s, not_before, epoch = _FIRST_S, 0.0, gathered.epoch
+    follower: PhaseFollower | None = None
+    next_follow = 0.0
     while True:
         final = False
         if connection.poll(0.02):
             message = connection.recv()
+            if message == "stop":
+                return
             if isinstance(message, Setup):
                 gathered.use(message)
                 continue
-            if message == "stop":
-                return
             final = True
         elif done.is_set():
             return
         if gathered.epoch != epoch:
-            epoch, next_span_s, not_before = gathered.epoch, _FIRST_S, 0.0
+            epoch, next_span_s, not_before, follower = gathered.epoch, _FIRST_S, 0.0, None
+        if follower is not None and not final and time.monotonic() >= next_follow:
+            next_follow = time.monotonic() + _FOLLOW_PERIOD_S
+            follower = _follow(follower, gathered, connection)
         span_s = gathered.span_s()
         held = job.target_s is not None and span_s > _HOLD * job.target_s
         if not final and (held or span_s < next_span_s or time.monotonic() < not_before):
@@ -217,11 +230,38 @@ def _loop(job: LearnJob, gathered: _Gathered, connection: Connection, done: thre
             continue
         batch, fc_hz = found
         update = attempt(job, batch, fc_hz, final=final)
-        connection.send(update)
+        good = update.result is not None and update.result.converged
+        if update.result is not None and good:
+            follower = PhaseFollower(update.result, job.geometry, fc_hz, job.n_snapshots, update.last_sample)
+        if final or good or follower is None:
+            # a window over which the phases have drifted cannot be learned as one: then following goes on
+            connection.send(update)
         next_span_s = min(span_s * _GROWTH, _FULL * _WINDOW_S)
         if span_s >= _FULL * _WINDOW_S:
-            # nothing grows any more: follow drift, but leave the cores to the capture
+            # nothing grows any more: look again now and then, but leave the cores to the capture
             not_before = time.monotonic() + update.seconds * (1 / _DUTY - 1)
+
+
+def _follow(follower: PhaseFollower, gathered: _Gathered, connection: Connection) -> PhaseFollower | None:
+    """Pass the drift of the last second on; None if the array is no longer the one that was learned."""
+    found = gathered.batch()
+    if found is None:
+        return follower
+    batch = found[0]
+    began, n_before = time.monotonic(), follower.last_sample
+    used = follower.follow(batch)
+    if not used:
+        return follower
+    if not follower.healthy:
+        gathered.forget()
+        return None
+    connection.send(
+        LearnUpdate(
+            follower.result(), "", "", (), batch.epoch_counter, used, n_before, follower.last_sample,
+            time.monotonic() - began, False, tracked=True,
+        )
+    )  # fmt: skip
+    return follower
 
 
 def attempt(job: LearnJob, batch: CovarianceBatch, fc_hz: float, *, final: bool) -> LearnUpdate:
