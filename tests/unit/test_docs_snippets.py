@@ -11,6 +11,7 @@ Also run as a script: `python test_docs_snippets.py PAGE` in the folder to work 
 from __future__ import annotations
 
 import dataclasses
+import faulthandler
 import json
 import os
 import re
@@ -25,6 +26,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 _FENCE = re.compile(r'^```(\w+)(?: +title="([^"]+)")?[^\n]*\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+_HANG_S = 90.0
 _RUNS = ("python", "console", "toml")
 
 
@@ -73,8 +75,9 @@ def _run_console(page: Path, snippet: Snippet) -> None:
         if words[0] == "hil":
             code = call(words[1:])
         elif words[0] == "pytest":
+            options = ["-p", "no:cacheprovider", "-o", "faulthandler_timeout=60"]
             code = subprocess.run(
-                [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words[1:]]
+                [sys.executable, "-m", "pytest", *options, *words[1:]], check=False
             ).returncode
         else:
             raise SystemExit(f"{page}:{snippet.line}: {command!r} is not run here: make the block ```text")
@@ -90,11 +93,12 @@ def run_in(folder: Path, page: Path) -> subprocess.CompletedProcess[str]:
     }  # fmt: skip
     return subprocess.run(
         [sys.executable, "-P", "-W", "error", __file__, str(page)],
-        cwd=folder, env=env, capture_output=True, text=True, timeout=120, check=False,
+        cwd=folder, env=env, capture_output=True, text=True, timeout=_HANG_S + 30, check=False,
     )  # fmt: skip
 
 
 if __name__ == "__main__":
+    faulthandler.dump_traceback_later(_HANG_S, exit=True)  # says where a page hangs
     run_page(Path(sys.argv[1]))
     sys.exit()
 
@@ -236,6 +240,13 @@ def test_the_page_on_devices_states_the_epoch_table_of_the_boards() -> None:
         for name in names:
             for event, scope in board_tables()[name].epoch.items():
                 assert said[event.value][column].startswith(scope.value.replace("_", " ")), f"{name} {event}"
+
+
+@pytest.mark.parametrize(("page", "name"), [("accuracy", "bars"), ("speed", "bench")])
+def test_pages_with_measured_tables_keep_their_markers(page: str, name: str) -> None:
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    assert text.count(f"<!-- {name}:begin -->") == 1
+    assert text.index(f"<!-- {name}:begin -->") < text.index(f"<!-- {name}:end -->")
 
 
 def test_the_pages_name_no_machine_and_no_package_registry() -> None:
