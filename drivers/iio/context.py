@@ -104,7 +104,7 @@ def probe_board(uri: str) -> tuple[BoardTable, int, dict[str, str]]:
         raise DeviceNotFound(
             f"{uri}: no IIO device answers ({err.strerror or err})",
             uri=uri,
-            hint="check address, cable and power; hil doctor lists what is reachable",
+            hint="check address, cable and power; hil devices --discover asks the network",
         ) from err
     try:
         names = [d.name for d in context.devices if d.name]

@@ -9,7 +9,16 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from hil.cli.options import ArrayOption, FcOption, FsOption, GainOption, SourcesOption, is_device, rx_config
+from hil.cli.options import (
+    ArrayOption,
+    FcOption,
+    FsOption,
+    GainOption,
+    SourcesOption,
+    is_device,
+    refuse_tuning,
+    rx_config,
+)
 from hil.cli.output import JsonOption, console, emit, print_problem
 from hil.core.errors import CalibrationError, ConfigError
 from hil.core.units import parse_quantity
@@ -89,6 +98,7 @@ def learn(
             want=lambda n: rx_config(fc, fs, gain, n), say=lambda text: console.print(text, highlight=False),
         )  # fmt: skip
     else:
+        refuse_tuning(fc, fs, gain)
         with console.status("learning") as status:
             learned = learn_recording(
                 Path(source.removeprefix("replay:")), settings, array=array, truth=truth, seconds=length_s,

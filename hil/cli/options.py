@@ -24,7 +24,7 @@ FsOption = Annotated[
     str | None,
     typer.Option("--fs", metavar="HZ", help="Sample rate, e.g. 2.5M; default: as the device is set."),
 ]
-GainOption = Annotated[str | None, typer.Option("--gain", metavar="DB", help="Manual gain in dB: one number, or or '10 12 ...' for each channel.")]  # fmt: skip
+GainOption = Annotated[str | None, typer.Option("--gain", metavar="DB", help="Manual gain in dB: one number, or '10 12 ...' for each channel.")]  # fmt: skip
 SourcesOption = Annotated[str, typer.Option("--sources", metavar="K", help="Emitters at a time, or auto.")]
 CalibrationOption = Annotated[
     Path | None, typer.Option("--calibration", metavar="FILE", help="Calibration file of this array.")
@@ -86,6 +86,13 @@ def geometry_of(spec: str | None, fc_hz: float, stored: ArrayGeometry | None) ->
             hint="give for example --array ula:4:0.5 (four elements, half a wavelength apart)",
         )
     return stored
+
+
+def refuse_tuning(fc: str | None, fs: str | None, gain: str | None) -> None:
+    """A recording cannot be tuned. Raises ConfigError naming the option."""
+    for option, value in (("--fc", fc), ("--fs", fs), ("--gain", gain)):
+        if value is not None:
+            raise ConfigError("a recording is as it was recorded", where=option, hint="leave the option out")
 
 
 def is_device(text: str) -> bool:

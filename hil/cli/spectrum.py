@@ -18,6 +18,7 @@ from hil.cli.options import (
     RelearnOption,
     StaleOption,
     is_device,
+    refuse_tuning,
     rx_config,
 )
 from hil.cli.output import JsonOption, console, emit, plain, write_line
@@ -75,6 +76,7 @@ def spectrum(
         calibration=calibration, relearn_phase=relearn_phase, stale_ok=stale_ok,
     )  # fmt: skip
     if not is_device(source):
+        refuse_tuning(fc, fs, gain)
         if follow:
             raise ConfigError(
                 "follows devices only", where="--follow", hint=f"use replay:{source} for a recording"
@@ -111,7 +113,8 @@ def spectrum(
     if not len(directions.doa_deg):
         console.print("no emitter above the noise")
     if directions.used is not None:
-        console.print(f"calibration {directions.used.status} {directions.used.words}", highlight=False)
+        words = f" ({directions.used.words})" if directions.used.words else ""
+        console.print(f"calibration {directions.used.status}{words}", highlight=False)
 
 
 def _publisher(address: str | None) -> Any:

@@ -49,14 +49,7 @@ def calibration_for(
     """
     calibration = store.load(path)
     reason = (stale_ok or "").strip()
-    if not calibration.converged and not reason:
-        raise CalibrationMismatch(
-            f"{path}: this calibration has not converged", field="converged",
-            hint="learn again, or give a reason with --stale-ok",
-        )  # fmt: skip
     found = store.require_usable(calibration, stream, stale_ok=reason, relearn_phase=relearn_phase)
-    if not calibration.converged:
-        return CalibrationInUse(replace(calibration, stale_reason=reason), "stale", "it has not converged")
     if found.status == "valid":
         return CalibrationInUse(calibration, "valid")
     if found.status == "mismatch" or found.status == "expired":

@@ -126,6 +126,12 @@ def _groups_used(stream: StreamInfo) -> int:
 def _mismatch(c: Calibration, stream: StreamInfo) -> tuple[str, str, str] | None:
     """(field, reason, hint) of the first thing that does not fit."""
     m = c.geometry.n_elements
+    if not c.converged:
+        return (
+            "converged",
+            "it has not converged",
+            "learn again (hil learn), or give a reason with --stale-ok",
+        )
     if m != stream.n_channels:
         return ("n_elements", f"calibration of {m} elements for {stream.n_channels} channels",
                 "use a calibration of this array")  # fmt: skip

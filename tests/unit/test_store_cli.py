@@ -74,7 +74,8 @@ def make(stream, seed=0, **more):
     )
     return Calibration(ula(M, 0.06), imp, unknown_sigma(M), Gauge("support", "even"), 2.45e9,
                        Validity(2.44e9, 2.46e9, (10.0,) * M), "cold-start", epoch=stream.epoch,
-                       device_model="fmcomms5", device_serial="S1", created_utc="2026-11-21T00:00:00Z", **more)  # fmt: skip
+                       device_model="fmcomms5", device_serial="S1", created_utc="2026-11-21T00:00:00Z",
+                       **({"converged": True} | more))  # fmt: skip
 
 
 @pytest.fixture

@@ -28,7 +28,8 @@ def make_stream(groups=((0, 1), (2, 3))):
 def make(stream, **more):
     valid = Validity(2.44e9, 2.46e9, (10.0,) * M, "2026-12-01T00:00:00Z")
     return Calibration(ula(M, 0.06), ideal(M), unknown_sigma(M), Gauge(), 2.45e9, valid, "m", epoch=stream.epoch,
-                       device_model="fmcomms5", device_serial="S1", created_utc="2026-11-21T00:00:00Z", **more)  # fmt: skip
+                       device_model="fmcomms5", device_serial="S1", created_utc="2026-11-21T00:00:00Z",
+                       **({"converged": True} | more))  # fmt: skip
 
 
 def after(stream, event, scope):
@@ -122,3 +123,12 @@ def test_who_may_use_it_all_the_same():
     fewer = replace(stream, config=replace(stream.config, channels=(0, 1)))
     with pytest.raises(CalibrationMismatch):
         require_usable(calibration, fewer, NOW, stale_ok="no reason can help")
+
+
+def test_what_has_not_converged_is_used_only_for_a_reason():
+    stream = make_stream()
+    calibration = make(stream, converged=False)
+    with pytest.raises(CalibrationMismatch, match="not converged") as caught:
+        require_usable(calibration, stream)
+    assert caught.value.field == "converged"
+    assert require_usable(calibration, stream, stale_ok="to look at it").field == "converged"
