@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,8 @@ from hil.core.errors import CaptureError
 SEGMENT = 8192  # samples; the phase between boards must hold still that long, not longer
 _MIN_RATIO = 1.5  # score of the peak over the next best one outside its main lobe; noise alone reaches 1.05
 _MAX_PAIRS = 4
+_PHASE_BINS_DEG = np.linspace(-180.0, 180.0, 721)
+_FINE_STEP_BINS = 64  # of 8192: a shift of one sample turns the phase over that step by 2.8 degrees
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +26,13 @@ class OffsetEstimate:
     offset : sample j of the other board and sample j + offset of the reference board are simultaneous.
     ratio : score of the correlation peak over the next best; inf if there is none.
     clear : True if the peak stands out, is narrow, and both halves of the data agree on it.
+    fraction : what is left of a sample, -0.5..0.5; converters of boards without a common clock phase.
     """
 
     offset: int
     ratio: float
     clear: bool
+    fraction: float = 0.0
 
 
 def samples_needed(max_offset: int, n_segments: int) -> int:
@@ -69,7 +73,55 @@ def find_offset(
     lags = (2 * reach - np.arange(2 * reach + 1))[:, None] * SEGMENT - np.arange(SEGMENT)[None, :]
     lags = lags.ravel() - reach * SEGMENT
     inside = np.abs(lags) <= max_offset
-    return _judge(power.reshape(2, -1)[:, inside][:, ::-1], lags[inside][::-1])
+    estimate = _judge(power.reshape(2, -1)[:, inside][:, ::-1], lags[inside][::-1])
+    if not estimate.clear:
+        return estimate
+    residual = fine_offset(reference, other, estimate.offset)
+    return replace(estimate, offset=estimate.offset + round(residual), fraction=residual - round(residual))
+
+
+def fine_offset(reference: NDArray[np.complex64], other: NDArray[np.complex64], offset: int) -> float:
+    """What is missing from a coarse `offset`, in samples and fractions of them (within +-60).
+
+    With several emitters in different bands each has its own phase between two boards, and a step of phase over
+    frequency looks like a delay of samples: the peak of the correlation moves. The phase *difference* between
+    neighbouring frequencies knows nothing of those phases but where two emitters overlap,
+    `D(f) = sum S(f + step) conj(S(f))`, `S = X conj(Y)`, `residual = -arg(D) N / (2 pi step)`, summed over
+    segments. Most frequencies of most channel pairs agree on arg(D): the fullest place of its histogram counts.
+
+    Parameters
+    ----------
+    reference, other : (n, C) complex64. offset : as in OffsetEstimate.
+    """
+    x, y = reference[max(offset, 0) :], other[max(-offset, 0) :]
+    n_segments = min(len(x), len(y)) // SEGMENT
+    spectra_x, spectra_y = _spectra(x, n_segments), _spectra(y, n_segments)
+    histogram = np.zeros(len(_PHASE_BINS_DEG) - 1)
+    phases: list[NDArray[np.float64]] = []
+    weights: list[NDArray[np.float64]] = []
+    for a in spectra_x:
+        for b in spectra_y:
+            cross = a * np.conj(b)
+            turn = (cross[:, _FINE_STEP_BINS:] * np.conj(cross[:, :-_FINE_STEP_BINS])).sum(axis=0)
+            phases.append(np.rad2deg(np.angle(turn)))
+            weights.append(np.sqrt(np.abs(turn)))
+            histogram += np.histogram(phases[-1], _PHASE_BINS_DEG, weights=weights[-1])[0]
+    smooth = np.convolve(np.concatenate((histogram[-5:], histogram, histogram[:5])), np.ones(11), "valid")
+    peak = 0.5 * (_PHASE_BINS_DEG[int(np.argmax(smooth))] + _PHASE_BINS_DEG[int(np.argmax(smooth)) + 1])
+    away = (np.concatenate(phases) - peak + 180.0) % 360.0 - 180.0
+    near = np.where(np.abs(away) < 3.0, np.concatenate(weights), 0.0)
+    phase_deg = peak + float(np.sum(near * away) / max(np.sum(near), 1e-30))
+    return -phase_deg * SEGMENT / (360.0 * _FINE_STEP_BINS)
+
+
+def _spectra(z: NDArray[np.complex64], n_segments: int) -> list[NDArray[np.complex64]]:
+    """Per channel (segments, SEGMENT), ascending frequency, unit mean power."""
+    out = []
+    for c in range(min(z.shape[1], _MAX_PAIRS)):
+        pieces = np.ascontiguousarray(z[: n_segments * SEGMENT, c]).reshape(n_segments, SEGMENT)
+        spectrum = np.fft.fftshift(np.asarray(fft.fft(pieces, axis=1)), axes=1)
+        out.append(spectrum / (np.sqrt(np.mean(np.abs(spectrum) ** 2)) + np.float32(1e-30)))
+    return out
 
 
 def _accumulate(
@@ -112,7 +164,8 @@ def _judge(power: NDArray[np.float32], lags: NDArray[np.int64]) -> OffsetEstimat
     outside = np.concatenate([total[: max(peak - guard, 0)], total[peak + guard + 1 :]])
     second = float(outside.max()) if len(outside) else height
     ratio = height / second if second else float("inf")
-    halves_agree = all(int(np.argmax(half)) == peak for half in power)
+    # within the main lobe: two emitters move the peak by samples, the fine step settles it
+    halves_agree = all(abs(int(np.argmax(half)) - peak) <= half_width for half in power)
     clear = ratio >= _MIN_RATIO and halves_agree and guard < len(lags) // 8
     return OffsetEstimate(int(lags[peak]), ratio, clear)
 

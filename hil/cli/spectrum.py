@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -89,22 +90,20 @@ def spectrum(
                 where="--array",
                 hint="give for example --array ula:4:0.5",
             )
-        publish = _publisher(zmq) if follow else None
+        publisher = _publisher(zmq)
 
         def show(found: Directions) -> None:
             line = jsonlib.dumps(plain(found.as_dict()))
             write_line(line)
-            if publish is not None:
-                publish(line)
+            if publisher is not None:
+                publisher.send_string(line)
 
-        directions = of_device(
-            source,
-            array,
-            lambda n: rx_config(fc, fs, gain, n),
-            settings,
-            show if follow else None,
-            lambda: follow,
-        )
+        want = partial(rx_config, fc, fs, gain)
+        try:
+            directions = of_device(source, array, want, settings, show if follow else None, lambda: follow)
+        finally:
+            if publisher is not None:
+                publisher.close()
     if plot is not None:
         _plot(directions, plot)
     emit(json, directions.as_dict())
@@ -124,15 +123,20 @@ def _publisher(address: str | None) -> Any:
 
     if not address.startswith(("tcp://127.", "tcp://localhost", "ipc://", "inproc://", "tcp://[::1]")):
         raise ConfigError("publishes on this machine only", where="--zmq", hint="tcp://127.0.0.1:5556")
+    port = address.rpartition(":")[2]
+    if address.startswith("tcp:") and not (port == "*" or (port.isdecimal() and 0 < int(port) < 65536)):
+        # ZeroMQ would take the number modulo 65536
+        raise ConfigError(f"{port!r} is not a port", where="--zmq", hint="tcp://127.0.0.1:5556")
     socket = zmq.Context.instance().socket(zmq.PUB)
     socket.setsockopt(zmq.LINGER, 200)
     try:
         socket.bind(address)
     except zmq.ZMQError as err:
+        socket.close(0)
         raise ConfigError(
             f"cannot publish on {address}: {err}", where="--zmq", hint="tcp://127.0.0.1:5556"
         ) from err
-    return socket.send_string
+    return socket
 
 
 def _plot(directions: Any, path: Path) -> None:

@@ -101,8 +101,8 @@ def capture_to_file(
 
 def _tell_kept(err: HilError, summary: SessionSummary, out: Path) -> None:
     """Say in the error's hint what of the recording is there."""
-    if isinstance(err, CaptureOverrun) and not err.hint:
-        err.hint = "record with --gaps, or lower the rate"
+    if isinstance(err, CaptureOverrun):
+        err.hint = "record on with --gaps, lower the rate (--fs), or use a faster disk"
     kept = summary.recording.samples if summary.recording else 0
     err.hint = "; ".join([*filter(None, [err.hint]), f"{kept} samples per channel are kept in {out}"])
 

@@ -108,7 +108,11 @@ class Program:
         before = {name: os.environ.get(name) for name in ("HIL_HOME",)}
         os.environ["HIL_HOME"] = self.env["HIL_HOME"]
         try:
-            with contextlib.chdir(self.folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            with (
+                contextlib.chdir(self.folder),
+                contextlib.redirect_stdout(out),
+                contextlib.redirect_stderr(err),
+            ):
                 code = call([*map(str, args), "--json", "-"])
         finally:
             for name, value in before.items():

@@ -53,7 +53,7 @@ def test_learn_says_everything_that_the_contract_lists(recorded: Any) -> None:
 
 
 def test_directions_with_the_learned_array_are_right_and_valid(recorded: Any) -> None:
-    hil, learned, truth_file = recorded
+    hil, _, truth_file = recorded
     truth = read_truth(truth_file)
     offset, errors, nominal = scene_offset(truth), [], []
     for at_s in (0.0411, 0.9611, 2.0011):
@@ -124,7 +124,9 @@ def test_without_an_assumption_the_file_is_written_but_the_command_exits_4(recor
 @pytest.mark.parametrize("sources", [2, 3])
 def test_a_wrong_number_of_sources_does_not_converge(recorded: Any, sources: int) -> None:
     hil, _, _ = recorded
-    done = hil.here("learn", "four.sigmf-meta", "--sources", sources, "--support", "-60:60", "--out", "wrong.h5")
+    done = hil.here(
+        "learn", "four.sigmf-meta", "--sources", sources, "--support", "-60:60", "--out", "wrong.h5"
+    )
     assert done.code == 4
     assert done.json["reason"].startswith("not converged")
     assert f"not {sources}" in done.json["reason"]
@@ -171,9 +173,11 @@ def test_a_calibration_that_has_not_converged_is_refused(recorded: Any) -> None:
 
 def test_report_shows_the_recording_in_one_self_contained_page(recorded: Any) -> None:
     hil, _, _ = recorded
-    done = hil.here("report", "four.sigmf-meta", "--calibration", "four.h5", "--truth", "truth.jsonl", "--out", "r.html")
+    done = hil.here(
+        "report", "four.sigmf-meta", "--calibration", "four.h5", "--truth", "truth.jsonl", "--out", "r.html"
+    )
     assert done.code == 0
     page = (hil.folder / "r.html").read_text(encoding="utf-8")
     assert page.count("data:image/") >= 3
-    assert "src=\"http" not in page
+    assert 'src="http' not in page
     assert "-60" in page

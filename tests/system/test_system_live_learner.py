@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,14 @@ def _session(uri: str) -> Session:
     return open_session(uri, lambda fc_hz: parse_array("ula:4:0.5", fc_hz), lambda n: RxConfig())
 
 
+def _offer_to(learner: LiveLearner) -> Callable[[Frame, object], None]:
+    def on_frame(frame: Frame, clipped: object) -> None:
+        del clipped
+        learner.offer(frame)
+
+    return on_frame
+
+
 def _next_good(learner: LiveLearner, epoch: int, until: Any) -> Any:
     def good() -> Any:
         update = learner.poll(0.05)
@@ -46,9 +56,12 @@ def _next_good(learner: LiveLearner, epoch: int, until: Any) -> Any:
 def test_it_starts_again_at_a_retune_and_learns_the_new_carrier(
     tmp_path: Path, board: Any, scene_text: Any, until: Any
 ) -> None:
-    with board(scene_text(4, seed=8), free_running=True) as server, _session(f"iio:{server.iio[0]}") as session:
+    with (
+        board(scene_text(4, seed=8), free_running=True) as server,
+        _session(f"iio:{server.iio[0]}") as session,
+    ):
         with LiveLearner(session.stream, SETTINGS) as learner:
-            session.start(on_frame=lambda frame, clipped: learner.offer(frame) and None)
+            session.start(on_frame=_offer_to(learner))
             started = session.stream.epoch.counter
             first = _next_good(learner, until(lambda: session.stream.epoch.counter, 5.0) or started, until)
             # a third lower: wavelengths of the old carrier would be wrong by a third
@@ -63,8 +76,6 @@ def test_it_starts_again_at_a_retune_and_learns_the_new_carrier(
         counts = learner.edge.counts()
         truth = read_truth(server.truth)
     for update, fc_hz in ((first, 2.45e9), (later, 1.7e9)):
-        from dataclasses import replace
-
         at = replace(session.stream, config=replace(session.stream.config, fc_hz=fc_hz))
         learned = to_calibration(update.result, at, SETTINGS)
         sample = truth.opens[-1][1] + update.last_sample - 1
@@ -98,15 +109,21 @@ def test_close_is_idempotent_and_leaves_no_process_or_memory(tmp_path: Path, sce
     assert not memory.exists()
 
 
-def test_a_killed_learner_is_a_clear_error_and_never_a_silent_end(tmp_path: Path, scene_text: Any, until: Any) -> None:
+def test_a_killed_learner_is_a_clear_error_and_never_a_silent_end(
+    tmp_path: Path, scene_text: Any, until: Any
+) -> None:
     scene = tmp_path / "s.toml"
     scene.write_text(scene_text(4))
     with _session(f"sim:{scene}?free") as session:
         for ask in ("poll", "finish"):
             with LiveLearner(session.stream, SETTINGS) as learner:
                 os.kill(learner._process.pid or 0, signal.SIGKILL)
-                with pytest.raises(CalibrationError, match=r"learner process has died \(exit code -9\)") as caught:
-                    learner.finish(20.0) if ask == "finish" else until(lambda learner=learner: learner.poll(0.1), 20.0)
+                with pytest.raises(
+                    CalibrationError, match=r"learner process has died \(exit code -9\)"
+                ) as caught:
+                    learner.finish(20.0) if ask == "finish" else until(
+                        lambda learner=learner: learner.poll(0.1), 20.0
+                    )
                 assert caught.value.exit_code == 3
                 assert caught.value.hint
 
@@ -161,7 +178,10 @@ def test_the_learner_dies_with_its_parent(tmp_path: Path, scene_text: Any, until
         """)
     )
     with subprocess.Popen(
-        [sys.executable, str(script), f"sim:{scene}"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, str(script), f"sim:{scene}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     ) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
@@ -173,20 +193,21 @@ def test_the_learner_dies_with_its_parent(tmp_path: Path, scene_text: Any, until
 def test_what_no_data_can_change_is_refused_before_anything_starts(tmp_path: Path) -> None:
     scene = tmp_path / "pluto.toml"
     scene.write_text('[array]\nn_elements = 2\n[receiver]\nboard = "pluto"\n[[emitter]]\nangle_deg = 0.0\n')
-    with open_session(f"sim:{scene}?free", lambda fc_hz: parse_array("ula:2:0.5", fc_hz)) as session:
-        with pytest.raises(ConfigError, match="at least 3 elements, this array has 2"):
-            LiveLearner(session.stream, SETTINGS)
+    with (
+        open_session(f"sim:{scene}?free", lambda fc_hz: parse_array("ula:2:0.5", fc_hz)) as session,
+        pytest.raises(ConfigError, match="at least 3 elements, this array has 2"),
+    ):
+        LiveLearner(session.stream, SETTINGS)
 
 
 def test_offering_never_waits_for_the_learner(tmp_path: Path, scene_text: Any) -> None:
     """A stopped learner: the slots are overwritten, counted as superseded, and the frames go on."""
     scene = tmp_path / "s.toml"
     scene.write_text(scene_text(4))
-    frames: list[Frame] = []
     with _session(f"sim:{scene}?free") as session, LiveLearner(session.stream, SETTINGS) as learner:
         os.kill(learner._process.pid or 0, signal.SIGSTOP)
         try:
-            session.start(on_frame=lambda frame, clipped: frames.append(frame) or learner.offer(frame) and None, n_samples=1_000_000)
+            session.start(on_frame=_offer_to(learner), n_samples=1_000_000)
             assert session.wait(60.0)
             session.stop()
             session.raise_error()
