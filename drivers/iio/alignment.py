@@ -14,6 +14,8 @@ SEGMENT = 8192  # samples; the phase between boards must hold still that long, n
 _MIN_RATIO = 1.5  # score of the peak over the next best one outside its main lobe; noise alone reaches 1.05
 _MAX_PAIRS = 4
 _PHASE_BINS_DEG = np.linspace(-180.0, 180.0, 721)
+_FINE_SHARE, _FINE_AGREEING = 0.1, 1000.0  # of the cross-spectrum's power; chance alone brings 0.02 together
+_UNSURE_SAMPLES = 16
 _FINE_STEP_BINS = 64  # of 8192: a shift of one sample turns the phase over that step by 2.8 degrees
 
 
@@ -77,10 +79,12 @@ def find_offset(
     if not estimate.clear:
         return estimate
     residual = fine_offset(reference, other, estimate.offset)
+    if residual is None:
+        return estimate
     return replace(estimate, offset=estimate.offset + round(residual), fraction=residual - round(residual))
 
 
-def fine_offset(reference: NDArray[np.complex64], other: NDArray[np.complex64], offset: int) -> float:
+def fine_offset(reference: NDArray[np.complex64], other: NDArray[np.complex64], offset: int) -> float | None:
     """What is missing from a coarse `offset`, in samples and fractions of them (within +-60).
 
     With several emitters in different bands each has its own phase between two boards, and a step of phase over
@@ -88,6 +92,7 @@ def fine_offset(reference: NDArray[np.complex64], other: NDArray[np.complex64], 
     neighbouring frequencies knows nothing of those phases but where two emitters overlap,
     `D(f) = sum S(f + step) conj(S(f))`, `S = X conj(Y)`, `residual = -arg(D) N / (2 pi step)`, summed over
     segments. Most frequencies of most channel pairs agree on arg(D): the fullest place of its histogram counts.
+    None where too few frequencies carry signal for that (narrow bands, much noise): the peak is better there.
 
     Parameters
     ----------
@@ -104,13 +109,17 @@ def fine_offset(reference: NDArray[np.complex64], other: NDArray[np.complex64], 
             cross = a * np.conj(b)
             turn = (cross[:, _FINE_STEP_BINS:] * np.conj(cross[:, :-_FINE_STEP_BINS])).sum(axis=0)
             phases.append(np.rad2deg(np.angle(turn)))
-            weights.append(np.sqrt(np.abs(turn)))
+            weights.append(np.abs(turn))
             histogram += np.histogram(phases[-1], _PHASE_BINS_DEG, weights=weights[-1])[0]
     smooth = np.convolve(np.concatenate((histogram[-5:], histogram, histogram[:5])), np.ones(11), "valid")
     peak = 0.5 * (_PHASE_BINS_DEG[int(np.argmax(smooth))] + _PHASE_BINS_DEG[int(np.argmax(smooth)) + 1])
     away = (np.concatenate(phases) - peak + 180.0) % 360.0 - 180.0
-    near = np.where(np.abs(away) < 3.0, np.concatenate(weights), 0.0)
-    phase_deg = peak + float(np.sum(near * away) / max(np.sum(near), 1e-30))
+    every = np.concatenate(weights)
+    near = np.where(np.abs(away) < 3.0, every, 0.0)
+    agreeing = float(near.sum() ** 2 / max(np.sum(near**2), 1e-30))
+    if near.sum() < _FINE_SHARE * every.sum() or agreeing < _FINE_AGREEING:
+        return None
+    phase_deg = peak + float(np.sum(near * away) / near.sum())
     return -phase_deg * SEGMENT / (360.0 * _FINE_STEP_BINS)
 
 
@@ -186,4 +195,9 @@ def slip(reference: NDArray[np.complex64], other: NDArray[np.complex64]) -> int:
     reference, other : (n, C) complex64, n >= samples_needed(SEGMENT // 2, 2).
     """
     estimate = find_offset(reference, other, SEGMENT // 2, 2)
-    return estimate.offset if estimate.clear and estimate.ratio > 2 * _MIN_RATIO else 0
+    if not estimate.clear or estimate.ratio <= 2 * _MIN_RATIO:
+        return 0
+    # without the fine step, emitters' phases may move the peak by a few samples: no proof of a slip
+    if estimate.fraction == 0.0 and abs(estimate.offset) <= _UNSURE_SAMPLES:
+        return 0
+    return estimate.offset

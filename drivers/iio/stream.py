@@ -147,8 +147,8 @@ class BoardStream:
     # ---- the thread -----------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        prefer_this_thread()
         try:
+            prefer_this_thread()
             self._fetch()
         except DeviceError as err:
             self._fail(err)

@@ -97,8 +97,8 @@ class Stage:
             )
 
     def _run(self) -> None:
-        prefer_this_thread()
         try:
+            prefer_this_thread()
             self._body(self._stop)
         except StreamStopped as err:
             if not self._stop.is_set():
