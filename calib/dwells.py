@@ -39,53 +39,47 @@ def find_dwells(
     theta: NDArray[np.float64], sigma: NDArray[np.float64], valid: NDArray[np.bool_], periodic: bool
 ) -> Dwells:
     """Group consecutive blocks whose angles (B, K) agree within 5 sigma in every source seen."""
-    b, k = theta.shape
-    means: list[NDArray[np.float64]] = []
-    sigmas: list[NDArray[np.float64]] = []
+    k = theta.shape[1]
+    totals: list[list[float]] = []
+    weights: list[list[float]] = []
     bounds: list[tuple[int, int]] = []
-    total = weight = np.zeros(k)
-    for i in range(b):
-        if not valid[i].any():
-            continue
-        w = np.where(valid[i], 1 / sigma[i] ** 2, 0.0)
-        known = (weight > 0) & valid[i]
-        if bounds and known.any():
-            mean = total[known] / weight[known]
-            gap = theta[i][known] - mean
-            if periodic:
-                gap = (gap + np.pi) % (2 * np.pi) - np.pi
-            allowed = _SAME_ANGLE_SIGMAS * np.sqrt(sigma[i][known] ** 2 + 1 / weight[known])
-            if np.all(np.abs(gap) < allowed):
-                here = theta[i].copy()
-                here[known] = mean + gap
-                total, weight = total + w * np.where(valid[i], here, 0.0), weight + w
+    # plain numbers: arrays of one to five elements cost more in calls than in sums
+    angles, weight_of = theta.tolist(), np.where(valid, 1 / sigma**2, 0.0).tolist()
+    for i in np.flatnonzero(valid.any(axis=1)).tolist():
+        here, w = angles[i], weight_of[i]
+        if bounds:
+            total, weight = totals[-1], weights[-1]
+            known = [c for c in range(k) if weight[c] > 0 and w[c] > 0]
+            near = [_nearest(here[c], total[c] / weight[c], periodic) for c in known]
+            if known and all(
+                abs(x - total[c] / weight[c]) < _SAME_ANGLE_SIGMAS * (1 / w[c] + 1 / weight[c]) ** 0.5
+                for c, x in zip(known, near, strict=True)
+            ):
+                x = dict(zip(known, near, strict=True))
+                totals[-1] = [total[c] + w[c] * x.get(c, here[c]) if w[c] > 0 else total[c] for c in range(k)]
+                weights[-1] = [weight[c] + w[c] for c in range(k)]
                 bounds[-1] = (bounds[-1][0], i)
-                _store(means, sigmas, total, weight)
                 continue
-        total, weight = w * np.where(valid[i], theta[i], 0.0), w
+        totals.append([w[c] * here[c] if w[c] > 0 else 0.0 for c in range(k)])
+        weights.append(w)
         bounds.append((i, i))
-        means.append(np.empty(k))
-        sigmas.append(np.empty(k))
-        _store(means, sigmas, total, weight)
     if not bounds:
         empty = np.empty((0, k))
         return Dwells(empty, empty, np.empty(0, int), np.empty(0, int), False)
-    values = np.array(means)
+    weight = np.array(weights)
+    seen = weight > 0
+    weight = np.where(seen, weight, 1.0)
+    values = np.where(seen, np.array(totals) / weight, np.nan)
+    sigmas = np.where(seen, 1 / np.sqrt(weight), np.nan)
     if periodic:
         values = (values + np.pi) % (2 * np.pi) - np.pi
     edges = np.array(bounds)
-    return Dwells(values, np.array(sigmas), edges[:, 0], edges[:, 1], _is_continuous(values, periodic))
+    return Dwells(values, sigmas, edges[:, 0], edges[:, 1], _is_continuous(values, periodic))
 
 
-def _store(
-    means: list[NDArray[np.float64]],
-    sigmas: list[NDArray[np.float64]],
-    total: NDArray[np.float64],
-    weight: NDArray[np.float64],
-) -> None:
-    seen = weight > 0
-    means[-1] = np.where(seen, total / np.where(seen, weight, 1), np.nan)
-    sigmas[-1] = np.where(seen, 1 / np.sqrt(np.where(seen, weight, 1)), np.nan)
+def _nearest(angle: float, to: float, periodic: bool) -> float:
+    """The angle itself, or on a circle its copy nearest to another one."""
+    return to + (angle - to + np.pi) % (2 * np.pi) - np.pi if periodic else angle
 
 
 def _is_continuous(theta: NDArray[np.float64], periodic: bool) -> bool:
@@ -111,22 +105,21 @@ def _merge_repeats(
     if n < 6:
         return theta, sigma
     spread = max(float(theta[-1] - theta[0]), 1e-12)
-    start = np.concatenate(([True], np.diff(theta) > 4 * np.hypot(sigma[1:], sigma[:-1])))
-    label = np.cumsum(start) - 1
+    first = np.flatnonzero(np.concatenate(([True], np.diff(theta) > 4 * np.hypot(sigma[1:], sigma[:-1]))))
     keep_theta: list[float] = []
     keep_sigma: list[float] = []
-    for i in range(label[-1] + 1):
-        part = theta[label == i]
-        noise = sigma[label == i]
-        typical = float(np.median(noise))
-        core = float(np.quantile(part, 0.95) - np.quantile(part, 0.05))
-        expected = n * (core + 6 * typical) / spread
-        if len(part) >= 6 and len(part) > 4 * expected + 4 and core < 12 * typical:
-            keep_theta.append(float(np.median(part)))
-            keep_sigma.append(typical / np.sqrt(len(part)))
-        else:
-            keep_theta += part.tolist()
-            keep_sigma += noise.tolist()
+    for low, high in zip(first.tolist(), [*first[1:].tolist(), n], strict=True):
+        part, noise = theta[low:high], sigma[low:high]
+        if len(part) >= 6:
+            typical = float(np.median(noise))
+            core = float(np.quantile(part, 0.95) - np.quantile(part, 0.05))
+            expected = n * (core + 6 * typical) / spread
+            if len(part) > 4 * expected + 4 and core < 12 * typical:
+                keep_theta.append(float(np.median(part)))
+                keep_sigma.append(typical / np.sqrt(len(part)))
+                continue
+        keep_theta += part.tolist()
+        keep_sigma += noise.tolist()
     return np.array(keep_theta), np.array(keep_sigma)
 
 

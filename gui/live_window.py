@@ -64,7 +64,7 @@ class LiveWindow(QMainWindow):
         self._direction.setStyleSheet("font-size:40px;font-weight:700")
         self._phase = pg.PlotWidget(background="w")
         self._phase.setLabel("bottom", "element")
-        self._phase.setLabel("left", "learned phase / degrees")
+        self._phase.setLabel("left", "learned phase / °")
         self._phase.setYRange(-180, 180)
         self._bars = pg.BarGraphItem(x=[], height=[], width=0.6, brush="#0b6bb8")
         self._phase.addItem(self._bars)
