@@ -39,7 +39,7 @@ from sim_backend.scene import Scene
 from sim_backend.truth import read_truth
 
 #: Length of the capture; four fifths of it are learned from, in under 5 s of streaming.
-CAPTURE_S = 5.7
+CAPTURE_S = 5.5
 
 
 @dataclass(slots=True)
