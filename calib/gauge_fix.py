@@ -92,6 +92,10 @@ def _fix_line(
             f"the emitters' angles fill {np.rad2deg(support_rad[0]):g} to {np.rad2deg(support_rad[1]):g} degrees "
             f"and reach both edges ({len(samples)} independent angles seen)"
         )
+        if request.anchors_deg:
+            assumes += (
+                f"; a source stood at {', '.join(f'{a[0]:g}' for a in request.anchors_deg)} degrees as stated"
+            )
         for seen, name, angle in zip(reached, ("lower", "upper"), support_rad, strict=True):
             if not seen:
                 notes.append(

@@ -48,7 +48,9 @@ def learn_batch(
     from calib.observations import Observations
 
     wavelength_m = SPEED_OF_LIGHT_M_S / fc_hz
-    gauge = GaugeRequest(settings.gauge_kind, settings.support_deg, settings.anchors_deg)
+    gauge = GaugeRequest(
+        settings.gauge_kind(line=geometry.kind == "line"), settings.support_deg, settings.anchors_deg
+    )
     prior = Prior(settings.position_std_wavelengths * wavelength_m)
     observations = Observations(batch.covariance, batch.n_snapshots, batch.time_s - batch.time_s[0])
     return get_method(settings.method)(

@@ -37,10 +37,12 @@ class LearnSettings:
     seed: int = 0
     angle_sigma_limit_deg: float = 0.5
 
-    @property
-    def gauge_kind(self) -> Literal["anchor", "support", "prior"]:
-        """Anchors rule over the support; without either only the prior is left."""
-        return "anchor" if self.anchors_deg else "support" if self.support_deg else "prior"
+    def gauge_kind(self, *, line: bool) -> Literal["anchor", "support", "prior"]:
+        """What settles the absolute angles. On a line a support uses the anchors as well; on a plane one anchor
+        says all that a sector could. Without either only the prior is left."""
+        if self.anchors_deg and not (line and self.support_deg):
+            return "anchor"
+        return "support" if self.support_deg else "prior"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for files."""

@@ -32,9 +32,12 @@ def test_bad_text_names_the_option(function, text: str, option: str) -> None:
 
 
 def test_gauge_follows_what_is_given_and_settings_hash_changes() -> None:
-    assert LearnSettings().gauge_kind == "prior"
-    assert LearnSettings(support_deg=(-60, 60)).gauge_kind == "support"
-    assert LearnSettings(support_deg=(-60, 60), anchors_deg=((0.0, None, None),)).gauge_kind == "anchor"
+    anchored = ((0.0, None, None),)
+    assert LearnSettings().gauge_kind(line=True) == "prior"
+    assert LearnSettings(support_deg=(-60, 60)).gauge_kind(line=True) == "support"
+    assert LearnSettings(anchors_deg=anchored).gauge_kind(line=True) == "anchor"
+    assert LearnSettings(support_deg=(-60, 60), anchors_deg=anchored).gauge_kind(line=True) == "support"
+    assert LearnSettings(support_deg=(-60, 60), anchors_deg=anchored).gauge_kind(line=False) == "anchor"
     assert LearnSettings().hash() != LearnSettings(seed=1).hash()
     assert LearnSettings().hash() == LearnSettings().hash()
 
