@@ -212,6 +212,16 @@ class Scene:
         """Number of sources that the learner may assume; None: "auto" was asked for."""
         return self.learn.sources
 
+    @property
+    def not_simulated(self) -> tuple[str, ...]:
+        """Parts of this scene that are read and checked, but have no effect in this version, in words."""
+        out = []
+        if self.targets:
+            out.append("[[target]]: no echoes yet, transmissions are only noted in the truth file")
+        if self.chamber.positioner:
+            out.append("[chamber]: emitters do not turn with the table yet")
+        return tuple(out)
+
     def to_toml(self) -> str:
         """The scene as TOML; `parse_scene` of it gives an equal scene."""
         return _to_toml(self)

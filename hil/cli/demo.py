@@ -44,6 +44,8 @@ def demo(
     from sim_backend.scene import load_scene
 
     loaded = load_scene(scene)
+    for words in loaded.not_simulated:
+        console.print(f"without effect in this version: {words}", markup=False)
     if seed is not None:
         loaded = replace(loaded, seed=seed)
     result = run_demo(loaded, out, lambda text: console.print(text, highlight=False, markup=False))

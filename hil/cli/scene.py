@@ -125,6 +125,8 @@ def check(file: SceneFile, json: JsonOption = None) -> None:
     scene = _simulable(file)
     emit(json, _summary(scene))
     console.print(f"{file}: no error", markup=False)
+    for words in scene.not_simulated:
+        console.print(f"without effect in this version: {words}", markup=False)
 
 
 @app.command("show")
@@ -188,6 +190,7 @@ def _summary(scene: Scene) -> dict[str, Any]:
         "support_deg": scene.support_deg,
         "sources": "auto" if scene.sources is None else scene.sources,
         "n_targets": len(scene.targets),
+        "not_simulated": list(scene.not_simulated),
         "faults": scene.faults.any,
     }
 

@@ -76,6 +76,8 @@ def serve(
     # an emulator stands for hardware, which is never late
     prefer_this_thread()
     loaded = load_scene(scene)
+    for words in loaded.not_simulated:
+        console.print(f"without effect in this version: {words}", markup=False)
     stop = threading.Event()
     with _stop_signals(stop) as received:
         if parent is not None:

@@ -242,3 +242,9 @@ def test_faults_fall_due_once():
     assert parse_scene("").faults.due("overflow", 0.0, 100.0) == ()
     with pytest.raises(ValueError, match="is not one of"):
         faults.due("rain", 0.0, 1.0)
+
+
+def test_what_has_no_effect_yet_is_said():
+    assert parse_scene("").not_simulated == ()
+    words = parse_scene('[[target]]\nrange_m = 20.0\n[chamber]\npositioner = "rotctld"\n').not_simulated
+    assert [w.split(":")[0] for w in words] == ["[[target]]", "[chamber]"]
