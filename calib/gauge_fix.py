@@ -111,7 +111,9 @@ def _fix_line(
         if len(anchors) == 1 and position_std > 0:
             assumes += f"; position errors are about {position_std:.2g} wavelengths (scale of angles)"
     elif kind == "oracle" and request.truth is not None:
-        raise ConfigError("gauge oracle: not a way to learn; compare with the truth by calib.metrics.manifold_error")
+        raise ConfigError(
+            "gauge oracle: not a way to learn; compare with the truth by calib.metrics.manifold_error"
+        )
     else:
         affine = fit_support(samples, sigma, (-np.pi / 2, np.pi / 2), prior, (False, False))
         assumes = f"position errors are about {position_std:.2g} wavelengths and every source is in front of the array"
