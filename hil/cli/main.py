@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "spectrum": ("hil.cli.spectrum", "spectrum", "Directions of arrival of a device or recording."),
     "learn": ("hil.cli.learn", "learn", "Learn the array's errors without labels."),
     "calib": ("hil.cli.calib", "app", "Show, check, compare, apply and export calibrations."),
+    "reproduce": ("hil.cli.reproduce", "reproduce", "Run a published experiment again and compare."),
     "report": ("hil.cli.report", "report", "Write a self-contained HTML report."),
     "bench": ("hil.cli.bench", "bench", "Measure the speed of every stage on this machine."),
     "gui": ("hil.cli.gui", "gui", "Open the desktop application."),
