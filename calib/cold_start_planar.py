@@ -13,11 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.cold_start import ACCEPT_EXCESS, Found, Search
-from calib.model import TWO_PI, Model, find_peaks
+from calib.cold_start import ENOUGH, Found, Search, search
+from calib.model import TWO_PI, Model
 from calib.observations import Subspaces
-from calib.refine import Fit, Schedule, polish
-from calib.score import score_peaks
+from calib.refine import Fit, Schedule, polish, settle, some_blocks
 
 _CIRCLE = (-np.pi, np.pi)
 _MAX_ATTEMPTS = 60
@@ -38,21 +37,7 @@ class Sector:
 
 def search_planar(job: Search, sector: Sector) -> Found:
     """Find the basin of the true array; `job.nominal` is (N, 2) in wavelengths."""
-    sub = job.subspaces()
-    n = len(job.nominal)
-    best = Found(Model(np.ones(n, complex), job.nominal).normalised(), np.inf, False, 0)
-    attempts = 0
-    for model in _attempts(job, sub, sector):
-        attempts += 1
-        theta, depth = find_peaks(model, sub, _CIRCLE)
-        excess = score_peaks(model, sub, theta, depth).excess
-        if excess < best.excess:
-            best = Found(model, excess, excess < ACCEPT_EXCESS, attempts)
-            job.report("search", excess)
-        if best.accepted or job.expired():
-            break
-    best.attempts = attempts
-    return best
+    return search(job, _attempts(job, job.subspaces(), sector), _CIRCLE)
 
 
 def _attempts(job: Search, sub: Subspaces, sector: Sector) -> Iterator[Model]:
@@ -86,7 +71,7 @@ def planar_start(job: Search, positions: NDArray[np.float64], sector: Sector) ->
 
 def _converge(job: Search, sub: Subspaces, start: Model) -> Model:
     model = job.iterate(start, sub, Schedule(6, (0.1, 0.1), 0.0, free_positions=False))
-    plan = Schedule(18, (0.1, 1e-3), 0.0, free_positions=job.free_positions)
+    plan = Schedule(18, (0.1, 1e-3), 0.0, free_positions=job.free_positions, enough=ENOUGH)
     return job.iterate(model, sub, plan)
 
 
@@ -101,4 +86,5 @@ def finish_planar(model: Model, sub: Subspaces, nominal: NDArray[np.float64], fr
     """Polish on all blocks with the rotation closest to the nominal array."""
     if free_positions:
         model = align_rotation(model, nominal)
-    return polish(model, sub, nominal, _CIRCLE, free_positions=free_positions)
+    fit = polish(model, some_blocks(sub), nominal, _CIRCLE, free_positions=free_positions)
+    return settle(fit, sub, nominal, free_positions=free_positions)

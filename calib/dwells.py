@@ -112,6 +112,10 @@ def _merge_repeats(
         part, noise = theta[low:high], sigma[low:high]
         if len(part) >= 6:
             typical = float(np.median(noise))
+            if len(part) <= 24 * n * typical / spread + 4:
+                keep_theta += part.tolist()
+                keep_sigma += noise.tolist()
+                continue
             core = float(np.quantile(part, 0.95) - np.quantile(part, 0.05))
             expected = n * (core + 6 * typical) / spread
             if len(part) > 4 * expected + 4 and core < 12 * typical:

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.gauge_fix import Fixed
-from calib.identifiability import parameter_covariance
+from calib.fit_uncertainty import parameter_covariance
+from calib.gauges.fix import Fixed
 from calib.layout import Layout
 from calib.model import TWO_PI, Model
 from calib.observations import Prepared, Subspaces

@@ -32,49 +32,48 @@ def normal_equations(
 ) -> NormalEquations:
     """Assemble for peaks theta (B, K) with weights (B, K)."""
     n, dims = model.r.shape
-    k_sub = sub.n_sources
     used = weight > 0
-    theta_f, w = theta[used], weight[used]
-    signal = np.broadcast_to(sub.signal[:, None], (*theta.shape, n, k_sub))[used]
-    a = model.steering(theta_f)
-    rho = model.slope(theta_f) @ model.r.T
-    d = model.direction(theta_f)
-    v = a.conj()[:, :, None] * signal  # (L, N, K)
+    w = weight[used]
+    a = model.steering(theta)
+    a_conj = a.conj()
+    rho = model.r[:, 0] if model.is_line else model.slope(theta) @ model.r.T
     g2 = np.abs(model.g) ** 2
-    s_conj = v.sum(axis=1)  # (L, K) = conj(U^H a)
-    pv_conj = np.einsum("ln,lnk->lk", rho, v)
-    q1 = g2 - np.einsum("lnk,lk->ln", v, s_conj.conj())
-    q = g2 * rho - np.einsum("lnk,lk->ln", v, pv_conj.conj())
-    curvature = TWO_PI**2 * np.maximum(np.sum(rho * q.real, axis=1), 1e-12)
+    conjugate, transposed = sub.signal.conj(), sub.signal.transpose(0, 2, 1)
+    ra = rho * a
+    # conj(a) times what is left of a, and of its derivative, off the signal subspace
+    q1 = (g2 - a_conj * ((a @ conjugate) @ transposed))[used]
+    q = (g2 * rho - a_conj * ((ra @ conjugate) @ transposed))[used]
+    rho = np.broadcast_to(rho, a.shape)[used]
+    curvature = TWO_PI**2 * np.maximum(np.einsum("ln,ln->l", rho, q.real), 1e-12)
+    d = model.direction(theta[used])
     factors = [np.ones_like(w)] + [TWO_PI * d[:, i] for i in range(dims)]
 
     size = (2 + dims) * n
     hessian = np.zeros((size, size))
+    v = (a_conj[..., None] * sub.signal[:, None])[used]  # (L, N, K)
     flat = v.transpose(1, 0, 2).reshape(n, -1)
     flat_h = flat.conj().T.copy()
-
-    def gram(f: NDArray[np.float64]) -> NDArray[np.complex128]:
-        wf = w * f
-        return np.diag(g2 * wf.sum()) - (flat * np.repeat(wf, k_sub)) @ flat_h
-
-    hessian[:n, :n] = gram(factors[0]).real
-    for i, fi in enumerate(factors):
-        rows = slice((1 + i) * n, (2 + i) * n)
-        cross = gram(fi)
-        hessian[:n, rows] = -cross.imag
-        hessian[rows, :n] = cross.imag
-        for j in range(i, len(factors)):
-            block = cross.real if j == 0 else gram(fi * factors[j]).real
-            cols = slice((1 + j) * n, (2 + j) * n)
-            hessian[rows, cols] = block
-            hessian[cols, rows] = block.T
+    pairs = [(i, j) for i in range(dims + 1) for j in range(i, dims + 1)]
+    weights = np.array([w * factors[i] * factors[j] for i, j in pairs])
+    spread = np.repeat(weights, sub.n_sources, axis=1)
+    grams = (spread[:, None, :] * flat).reshape(-1, flat.shape[1]) @ flat_h
+    for (i, j), gram, total in zip(pairs, grams.reshape(-1, n, n), weights.sum(axis=1), strict=True):
+        full = np.diag(g2 * total) - gram
+        rows, cols = slice((1 + i) * n, (2 + i) * n), slice((1 + j) * n, (2 + j) * n)
+        hessian[rows, cols] = full.real
+        hessian[cols, rows] = full.real.T
+        if i == 0:
+            hessian[:n, cols] = -full.imag
+            hessian[cols, :n] = full.imag
+            if j == 0:
+                hessian[:n, :n] = full.real
     scale = 1 / np.sqrt(curvature)
     along = (
         np.concatenate([-TWO_PI * q.imag] + [TWO_PI * f[:, None] * q.real for f in factors], axis=1)
         * scale[:, None]
     )
     hessian -= (along * w[:, None]).T @ along
-    angle_gradient = -TWO_PI * q.imag.sum(axis=1) * scale
+    angle_gradient = -TWO_PI * np.einsum("ln->l", q.imag) * scale
     gradient = np.concatenate([w @ q1.real] + [(w * f) @ q1.imag for f in factors])
     gradient -= (w * angle_gradient) @ along
     return NormalEquations((hessian + hessian.T) / 2, gradient, float(w.sum()))

@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.gauge_fix import MAX_TENSION, Evidence, Fixed
-from calib.identifiability import manifold_loss, parameter_covariance, subspace_motion
+from calib.fit_uncertainty import manifold_loss, parameter_covariance, subspace_motion
+from calib.gauges.fix import MAX_TENSION, Evidence, Fixed
 from calib.model import Model
-from calib.observations import Prepared
+from calib.observations import Prepared, Subspaces
 from calib.refine import Fit
 from calib.result import LearnResult
 from calib.score import Score, degrees_of_freedom, median_offset, median_sigma
@@ -24,6 +24,10 @@ from hil.core.impairments import ideal
 MAX_FIELD_LOSS = 1e-3  # 1 - manifold correlation: the limit of a silent failure
 MAX_MISFIT = 1e-4  # null depth from errors of the model that is still accepted, with a note
 EXCESS_ALLOWANCE = 0.10  # sources closer than the resolution lift the median by up to 0.03
+_NEAR_MISFIT = 0.02  # null depth up to which a fit still resembles the array: coupling of about -20 dB
+_OUTLIER = float(np.log(10.0))  # excess of a null that does not fit
+_MAX_OUTLIERS = 0.15
+_NAMED_OUTLIERS = 0.03
 _MIN_USABLE = 0.5
 _REGIONS = 12
 _LINE_FIELD_U = 0.98
@@ -109,40 +113,53 @@ def describe(
     )
     if np.ptp(prepared.whitening) > 0:
         result.notes.append("the elements' noise powers differ; the covariances were whitened")
-    result.reason = _why_not(result, fit, fixed, n, 1 if known_shape else n + 4)
+    n_distinct = count_distinct(angles, 0.05 / max(model.aperture, 0.25))
+    result.reason = _why_not(result, fit, prepared, fixed, n_distinct, 1 if known_shape else n + 4)
     result.converged = not result.reason
     return result
 
 
-def _why_not(result: LearnResult, fit: Fit, fixed: Fixed, n: int, min_angles: int) -> str:
-    k = result.n_sources
+def _why_not(
+    result: LearnResult, fit: Fit, prepared: Prepared, fixed: Fixed, n_distinct: int, min_angles: int
+) -> str:
+    n = fit.model.n_elements
     slack = 0.0
-    misfit = float(np.exp(fit.score.score) - np.exp(fit.score.predicted_score))
-    if result.excess_threshold <= result.excess and misfit < MAX_MISFIT and result.n_angles >= 60:
+    score = fit.score
+    clear = resolved(prepared.sub)
+    outliers = float(np.mean(score.per_peak[clear] > _OUTLIER))
+    excess = result.excess
+    if outliers <= _MAX_OUTLIERS:
+        # blocks that fit no array at all shift the median of the others
+        excess -= _shift_by_outliers(score)
+    misfit = float(np.exp(score.predicted_score) * (np.exp(excess) - 1))
+    if n_distinct < min_angles:
+        return f"only {n_distinct} different angles were seen; at least {min_angles} are needed"
+    if result.excess_threshold <= excess and misfit < MAX_MISFIT and result.n_angles >= 60:
         # a small error of the model itself, such as drift while capturing: far from every wrong minimum
-        slack = result.excess
+        slack = excess
         result.notes.append(
             f"the array is not quite the one assumed (drift, coupling): about "
             f"{np.rad2deg(np.sqrt(misfit)):.1f} degrees rms of phase error remain"
         )
-    elif not result.excess < result.excess_threshold:
+    elif not excess < result.excess_threshold:
+        return _shallow(result, misfit)
+    outliers = float(np.mean(score.per_peak[clear] > _OUTLIER + slack))
+    if outliers > _MAX_OUTLIERS:
         return (
-            f"the nulls are {np.exp(result.excess):.2g} times shallower than noise explains (excess "
-            f"{result.excess:.2f}, limit {result.excess_threshold:.2f}): no array of this kind fits the data "
-            "(wrong number of sources, coherent sources, coupling, or the search failed)"
-        )
-    limit = 0.03 if k == 1 else 0.15
-    outliers = float(np.mean(fit.score.per_peak > np.log(10.0) + slack))
-    if outliers > limit:
-        return (
-            f"{100 * outliers:.0f} % of the nulls do not fit (limit {100 * limit:.0f} %): part of "
+            f"{100 * outliers:.0f} % of the nulls do not fit (limit {100 * _MAX_OUTLIERS:.0f} %): part of "
             "the angles or of the blocks follows another array"
         )
-    region = worst_region(fit.score, fit.theta, n, k)
-    if region > 0.3 + 1.5 * slack:
+    region = worst_region(score, fit.theta, n, result.n_sources, clear)
+    allowed = 0.3
+    if slack > 0:
+        allowed = max(0.3 + 1.5 * slack, float(np.log1p(4 * MAX_MISFIT / np.exp(score.predicted_score))))
+    if region > allowed:
         return f"in one part of the angles the nulls are {np.exp(region):.2g} times shallower than noise explains"
-    if result.n_angles < min_angles:
-        return f"only {result.n_angles} different angles were seen; at least {min_angles} are needed"
+    if outliers > _NAMED_OUTLIERS:
+        result.notes.append(
+            f"{100 * outliers:.0f} % of the nulls fit no angle of this array and were left out (other emitters, "
+            "reflections, a channel that drops out)"
+        )
     result.field_loss += 4 * misfit * (slack > 0)
     if not result.field_loss < MAX_FIELD_LOSS:
         result.not_identifiable.append(
@@ -165,10 +182,63 @@ def _degrees(lit: tuple[float, float] | None) -> str:
     return "the lit angles" if lit is None else f"{lit[0]:.0f} to {lit[1]:.0f} degrees"
 
 
-def worst_region(score: Score, theta: NDArray[np.float64], n_elements: int, n_sources: int) -> float:
-    """Largest median misfit over regions of equally many peaks, beyond five of its own sigmas."""
-    order = np.argsort(theta, axis=None)
-    per_peak = score.per_peak.ravel()[order]
+def count_distinct(angles: NDArray[np.float64], width: float) -> int:
+    """How many of the angles (G,), ascending, can be picked with no two closer than `width`."""
+    count, at = 0, 0
+    while at < len(angles):
+        count += 1
+        at = int(np.searchsorted(angles, angles[at] + width, side="left"))
+    return count
+
+
+def _shallow(result: LearnResult, misfit: float) -> str:
+    text = (
+        f"the nulls are {np.exp(result.excess):.2g} times shallower than noise explains (excess "
+        f"{result.excess:.2f}, limit {result.excess_threshold:.2f}): "
+    )
+    if misfit < _NEAR_MISFIT and result.n_angles >= 60:
+        return text + (
+            f"the best array of this kind is about {np.rad2deg(np.sqrt(misfit)):.1f} degrees rms of phase off "
+            "(mutual coupling, reflections near the array, drift while capturing)"
+        )
+    return text + (
+        "no array of this kind fits the data (wrong number of sources, coherent sources, coupling, or the "
+        "search failed)"
+    )
+
+
+def resolved(sub: Subspaces) -> NDArray[np.bool_]:
+    """(B,) blocks whose sources are far enough apart for nulls to be as deep as first order says.
+
+    Two sources closer than the resolution leave one null between them, shallower than noise alone, whatever
+    the array. Their weakest eigenvalue shows it without any array: under a fifth of its usual size.
+    """
+    if sub.n_sources == 1:
+        return np.ones(len(sub), bool)
+    weakest = sub.power.min(axis=1)
+    return weakest >= 0.2 * np.median(weakest)
+
+
+def _shift_by_outliers(score: Score) -> float:
+    """How far outliers, all of them too shallow, lift the median: the other nulls' median lies lower."""
+    inside = score.per_peak[score.per_peak <= _OUTLIER]
+    return float(np.median(score.per_peak) - np.median(inside))
+
+
+def worst_region(
+    score: Score,
+    theta: NDArray[np.float64],
+    n_elements: int,
+    n_sources: int,
+    clear: NDArray[np.bool_] | None = None,
+) -> float:
+    """Largest median misfit over regions of equally many peaks, beyond five of its own sigmas.
+
+    clear : (B,) blocks that count, all if None.
+    """
+    chosen = slice(None) if clear is None else clear
+    order = np.argsort(theta[chosen], axis=None)
+    per_peak = score.per_peak[chosen].ravel()[order]
     nu = degrees_of_freedom(n_elements, n_sources)
     parts = np.array_split(per_peak, max(1, min(_REGIONS, len(per_peak) // 20)))
     return max(float(np.median(part)) - median_offset(nu) - 5 * median_sigma(nu, len(part)) for part in parts)

@@ -11,8 +11,8 @@ from calib import export, judge
 from calib.cold_start import Found, Search, finish_line, search_line
 from calib.cold_start_planar import Sector, finish_planar, search_planar
 from calib.dwells import find_dwells
-from calib.gauge_fix import Evidence, fix_gauge
-from calib.identifiability import peak_sigma
+from calib.fit_uncertainty import peak_sigma
+from calib.gauges.fix import Evidence, fix_gauge
 from calib.layout import Layout, layout_of
 from calib.model import Model
 from calib.observations import Observations, Prepared, Subspaces, prepare
@@ -43,6 +43,7 @@ def learn(
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
     polish_with: Callable[[Model, Subspaces, bool], Model] | None = None,
+    search_with: Callable[[Search, Sector | None], Found] | None = None,
 ) -> LearnResult:
     """Cold start: every phase unknown, nothing labelled.
 
@@ -53,6 +54,7 @@ def learn(
         about absolute angles. prior : size of the position errors. seed : of the randomised restarts.
     time_limit_s : of the search; what is best by then is judged. stop : asked often, True ends the search.
     polish_with : (model, subspaces, free_positions) -> model, another method's polish after the search.
+    search_with : (search, sector or None for a line) -> found, another method's search.
 
     Returns
     -------
@@ -84,7 +86,7 @@ def learn(
         if progress is not None:
             progress(Progress(stage, excess, seconds))
 
-    found, job = _search(prepared, layout, gauge, seed, begin + time_limit_s, report, stop)
+    found, job = _search(prepared, layout, gauge, seed, begin + time_limit_s, report, stop, search_with)
     free = layout.position_std > 0
     finish = finish_line if layout.is_line else finish_planar
     model = found.model
@@ -92,9 +94,9 @@ def learn(
         model = polish_with(model, prepared.sub, free)
     fit = finish(model, prepared.sub, layout.nominal, free)
     report("polish", fit.score.excess)
-    result = _assemble(fit, prepared, layout, obs, gauge)
+    result = assemble(fit, prepared, layout, obs, gauge)
     result.history = history
-    result.steps = job.steps[0]
+    result.steps, result.attempts = job.steps[0], found.attempts
     result.seconds = time.monotonic() - begin
     return result
 
@@ -107,6 +109,7 @@ def _search(
     deadline: float,
     report: Callable[[str, float], None],
     stop: Callable[[], bool] | None,
+    search_with: Callable[[Search, Sector | None], Found] | None = None,
 ) -> tuple[Found, Search]:
     count = min(len(prepared.index), max(60, _SEARCH_BLOCKS // prepared.n_sources))
     subset = np.unique(np.linspace(0, len(prepared.index) - 1, count).astype(int))
@@ -125,22 +128,23 @@ def _search(
         stop=stop or (lambda: False),
     )
     if layout.is_line:
-        return search_line(job), job
+        return search_with(job, None) if search_with else search_line(job), job
     sector = Sector()
     if gauge.support_deg is not None:
         sector = Sector(*(float(v) for v in np.deg2rad(gauge.support_deg)))
-    return search_planar(job, sector), job
+    return search_with(job, sector) if search_with else search_planar(job, sector), job
 
 
-def _assemble(
+def assemble(
     fit: Fit, prepared: Prepared, layout: Layout, obs: Observations, gauge: GaugeRequest
 ) -> LearnResult:
+    """Gauge, verdict and uncertainties of a fit: the same for every method. Raises NotIdentifiable."""
     sigma_theta = peak_sigma(fit.model, prepared.sub, fit.theta)
     sigma_theta *= np.exp(max(fit.score.excess - 0.1, 0.0) / 2)
     valid = fit.weight > 0
     dwells = find_dwells(fit.theta, sigma_theta, valid, periodic=not layout.is_line)
     time_s = None if obs.time_s is None else obs.time_s[prepared.index]
-    evidence = Evidence(fit.theta, sigma_theta, valid, time_s, dwells)
+    evidence = Evidence(fit.theta, sigma_theta, valid, time_s, dwells, fit, prepared.sub, layout)
     fixed = fix_gauge(fit.model, layout.nominal, layout.position_std, gauge, evidence)
     result = judge.describe(fit, prepared, layout.nominal, layout.position_std > 0, fixed, evidence)
     result.impairments = export.impairments(fixed.model, layout, prepared.whitening)

@@ -44,3 +44,18 @@ def null_depth(signal: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
     """
     response = a @ signal.conj()
     return 1 - (response.real**2 + response.imag**2).sum(-1)
+
+
+def soft_angles(
+    theta: torch.Tensor, depth: torch.Tensor, beta: float, largest: torch.Tensor | None = None
+) -> torch.Tensor:
+    """sum_l theta_l softmax(beta P_l / largest), (B, K) from windows theta and D (B, K, L); P = 1/D.
+
+    diffMUSIC's estimate (Chatelier et al. 2025, eq. 13) at a temperature: the raw P saturates the softmax.
+    largest : (B, K, 1), default the largest P of each window; a temperature, so no gradient passes through it.
+    """
+    import torch
+
+    p = 1 / depth.clamp_min(1e-15)
+    scale = p.amax(dim=-1, keepdim=True) if largest is None else largest
+    return (theta * torch.softmax(beta * p / scale.detach(), dim=-1)).sum(-1)

@@ -53,7 +53,13 @@ class Model:
 
     def steering(self, theta: NDArray[np.float64]) -> NDArray[np.complex128]:
         """Unit-norm steering vectors (..., N)."""
-        return self.g * np.exp(1j * TWO_PI * (self.direction(theta) @ self.r.T))
+        phase = TWO_PI * (self.direction(theta) @ self.r.T)
+        a = np.empty(phase.shape, np.complex128)
+        # half the time of exp of an imaginary number
+        np.cos(phase, out=a.real)
+        np.sin(phase, out=a.imag)
+        a *= self.g
+        return a
 
     def grid(self, limit: tuple[float, float]) -> NDArray[np.float64]:
         """Grid fine enough for one local minimum per source: on u in `limit`, or the full circle."""
@@ -85,7 +91,13 @@ def null_depth(
     """D = 1 - ||U^H a||^2 (B, P), a (B, P, N), s = U^H a (B, P, K) at theta (B, P)."""
     a = model.steering(theta)
     s = a @ sub.signal.conj()
-    return np.maximum(1 - np.sum(np.abs(s) ** 2, axis=-1), 0.0), a, s
+    return np.maximum(1 - _squared(s), 0.0), a, s
+
+
+def _squared(x: NDArray[np.complex128]) -> NDArray[np.float64]:
+    """Sum of |x|^2 over the last axis; einsum, because numpy's sums over short axes are slow."""
+    flat = x.view(np.float64)
+    return np.einsum("...i,...i->...", flat, flat)
 
 
 def find_peaks(
@@ -98,37 +110,47 @@ def find_peaks(
     grid = model.grid(limit)
     b, n, k = sub.signal.shape
     response = sub.signal.conj().transpose(0, 2, 1).reshape(b * k, n) @ model.steering(grid).T
-    depth = 1 - np.sum((response.real**2 + response.imag**2).reshape(b, k, -1), axis=1)
+    power = response.real**2 + response.imag**2
+    depth = 1 - power.reshape(b, k, -1).sum(axis=1)
+    is_minimum = np.empty(depth.shape, bool)
+    is_minimum[:, 1:-1] = (depth[:, 1:-1] <= depth[:, :-2]) & (depth[:, 1:-1] < depth[:, 2:])
     if model.is_line:
-        padded = np.pad(depth, ((0, 0), (1, 1)), constant_values=2.0)
+        is_minimum[:, 0] = depth[:, 0] < depth[:, 1]
+        is_minimum[:, -1] = depth[:, -1] <= depth[:, -2]
     else:
-        padded = np.concatenate((depth[:, -1:], depth, depth[:, :1]), axis=1)
-    is_minimum = (depth <= padded[:, :-2]) & (depth < padded[:, 2:])
+        is_minimum[:, 0] = (depth[:, 0] <= depth[:, -1]) & (depth[:, 0] < depth[:, 1])
+        is_minimum[:, -1] = (depth[:, -1] <= depth[:, -2]) & (depth[:, -1] < depth[:, 0])
     n_candidates = min(k + 2, len(grid))
-    ranked = np.where(is_minimum, depth, depth + 2.0)
-    pick = np.argpartition(ranked, n_candidates - 1, axis=1)[:, :n_candidates]
+    depth[~is_minimum] += 2.0
+    pick = np.argpartition(depth, n_candidates - 1, axis=1)[:, :n_candidates]
     step = grid[1] - grid[0]
     theta, d = refine_peaks(model, sub, grid[pick], step, n_newton)
     if model.is_line:
         # a candidate pushed out of the grid is one that the next grid cannot follow
         d = np.where((theta < limit[0] - step) | (theta > limit[1] + step), d + 2.0, d)
     theta, d = _separate(theta, d, k, step, periodic=not model.is_line)
+    row = np.arange(b)[:, None]
     order = np.argsort(theta, axis=1)
-    return np.take_along_axis(theta, order, 1), np.take_along_axis(d, order, 1)
+    return theta[row, order], d[row, order]
 
 
 def refine_peaks(
     model: Model, sub: Subspaces, theta: NDArray[np.float64], max_step: float, n_newton: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Gauss-Newton steps on theta alone: theta (B, P) and D there."""
-    rho = model.slope(theta) @ model.r.T
+    conjugate = sub.signal.conj()
+    rho, g2 = model.r[:, 0], np.abs(model.g) ** 2
+    length = rho**2 @ g2
     for _ in range(n_newton):
-        _, a, s = null_depth(model, sub, theta)
+        a = model.steering(theta)
         if not model.is_line:
             rho = model.slope(theta) @ model.r.T
-        pv = (rho * a) @ sub.signal.conj()
-        curvature = TWO_PI**2 * (np.sum(np.abs(rho * a) ** 2, axis=-1) - np.sum(np.abs(pv) ** 2, axis=-1))
-        gradient = TWO_PI * np.sum(s.conj() * pv, axis=-1).imag
+            length = rho**2 @ g2
+        s = a @ conjugate
+        a *= rho
+        pv = a @ conjugate
+        curvature = TWO_PI**2 * (length - _squared(pv))
+        gradient = TWO_PI * np.einsum("...k,...k->...", s.conj(), pv).imag
         theta = theta - np.clip(gradient / np.maximum(curvature, 1e-9), -max_step, max_step)
     if not model.is_line:
         theta = (theta + np.pi) % TWO_PI - np.pi
@@ -139,13 +161,14 @@ def _separate(
     theta: NDArray[np.float64], d: NDArray[np.float64], k: int, step: float, periodic: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The k deepest candidates that did not fall into the same minimum."""
+    row = np.arange(len(d))[:, None]
     order = np.argsort(d, axis=1)
-    theta, d = np.take_along_axis(theta, order, 1), np.take_along_axis(d, order, 1)
+    theta, d = theta[row, order], d[row, order]
     for j in range(1, theta.shape[1]):
         gap = np.abs(theta[:, j : j + 1] - theta[:, :j])
         if periodic:
             gap = np.minimum(gap, TWO_PI - gap)
-        d[:, j] = np.where(np.any(gap < 0.3 * step, axis=1), d[:, j] + 3.0, d[:, j])
+        d[:, j] += 3.0 * np.any(gap < 0.3 * step, axis=1)
     order = np.argsort(d, axis=1)[:, :k]
-    d = np.take_along_axis(d, order, 1)
-    return np.take_along_axis(theta, order, 1), np.where(d > 1, 1.0, d)
+    d = d[row, order]
+    return theta[row, order], np.where(d > 1, 1.0, d)

@@ -15,7 +15,10 @@ from calib.score import Score, chi2_gate, degrees_of_freedom, score_peaks
 
 @dataclass(slots=True)
 class Schedule:
-    """How one round of iterations runs. eps: D below which a null counts as perfect, geometric."""
+    """How one round of iterations runs. eps: D below which a null counts as perfect, geometric.
+
+    enough : stop once the median excess is below it.
+    """
 
     n_steps: int
     eps: tuple[float, float]
@@ -24,17 +27,20 @@ class Schedule:
     damping: float = 1e-2
     free_positions: bool = True
     recentre_every: int = 0
+    enough: float = -np.inf
 
 
 def iterate(model: Model, sub: Subspaces, nominal: NDArray[np.float64], plan: Schedule) -> Model:
     """Run a round with weights 1 / (D + eps). On a line peaks are sought in |u| <= plan.limit."""
     eps = np.geomspace(*plan.eps, plan.n_steps)
     for step in range(plan.n_steps):
-        theta, depth = find_peaks(model, sub, (-plan.limit, plan.limit))
+        theta, depth = find_peaks(model, sub, (-plan.limit, plan.limit), 1)
         if plan.recentre_every and model.is_line and step % plan.recentre_every == 0 and step:
             offset = -middle(theta, depth)
             model = model.shifted(offset)
             theta = theta + offset
+        if plan.enough > -np.inf and step > 2 and score_peaks(model, sub, theta, depth).excess < plan.enough:
+            break
         weight = np.where(depth < 0.999, 1 / (depth + eps[step]), 0.0)
         equations = normal_equations(model, sub, theta, weight)
         model = solve_step(model, equations, nominal, plan.tau, plan.damping, plan.free_positions)
@@ -99,6 +105,32 @@ def polish(
         equations = normal_equations(model, sub, theta, weight)
         model = solve_step(model, equations, nominal, weak_prior, 1e-6, free_positions)
     theta, depth = find_peaks(model, sub, limits(theta, depth) if model.is_line else limit)
+    weight = _weights(model, sub, theta, depth, gate, soft=False)
+    return Fit(model, theta, depth, weight, score_peaks(model, sub, theta, depth))
+
+
+def some_blocks(sub: Subspaces) -> Subspaces:
+    """Evenly spaced blocks with at least about 400 peaks: enough to polish on before all are used."""
+    count = max(150, 400 // sub.n_sources)
+    if len(sub) <= 2 * count:
+        return sub
+    return sub.select(np.unique(np.linspace(0, len(sub) - 1, count).astype(int)))
+
+
+def settle(fit: Fit, sub: Subspaces, nominal: NDArray[np.float64], *, free_positions: bool = True) -> Fit:
+    """Last steps of `polish` on all blocks, for a model that was polished on some of them."""
+    if len(fit.theta) == len(sub):
+        return fit
+    model, limit = fit.model, (-np.pi, np.pi)
+    if model.is_line:
+        limit = limits(fit.theta, fit.depth)
+    gate = chi2_gate(degrees_of_freedom(model.n_elements, sub.n_sources))
+    theta, depth = find_peaks(model, sub, limit, 1)
+    for _ in range(2):
+        weight = _weights(model, sub, theta, depth, gate, soft=False)
+        equations = normal_equations(model, sub, theta, weight)
+        model = solve_step(model, equations, nominal, 0.0, 1e-6, free_positions)
+        theta, depth = refine_peaks(model, sub, theta, 0.02, 1)
     weight = _weights(model, sub, theta, depth, gate, soft=False)
     return Fit(model, theta, depth, weight, score_peaks(model, sub, theta, depth))
 

@@ -12,17 +12,31 @@ from hil.core.errors import ConfigError
 METHODS: dict[str, str] = {
     "cold-start": "calib.learn:learn",
     "diffmusic": "calib.methods.diffmusic:learn_diffmusic",
+    "diffmusic-jain": "calib.methods.diffmusic:learn_diffmusic_jain",
+    "eigen-scan": "calib.methods.eigen_scan:learn_eigen_scan",
+    "weiss-friedlander": "calib.methods.weiss_friedlander:learn_weiss_friedlander",
+    "pilot": "calib.methods.pilot:learn_pilot",
+    "planar-2d": "calib.methods.planar2d:learn_planar2d",
+}
+
+#: Methods that start from OFDM channel responses (`calib.csi.ChannelResponses`) in the place of covariances:
+#: f(csi, geometry, fc_hz, gauge, *, prior, seed, time_limit_s, progress, stop).
+CSI_METHODS: dict[str, str] = {
+    "gain-phase-isac": "calib.methods.gain_phase_isac:learn_gain_phase",
 }
 
 
 def method_names() -> tuple[str, ...]:
     """Names for `hil learn --method`."""
-    return tuple(METHODS)
+    return (*METHODS, *(name for name in CSI_METHODS if name not in METHODS))
 
 
 def get_method(name: str) -> Callable[..., LearnResult]:
     """The function of a method. Raises ConfigError for an unknown name."""
-    if name not in METHODS:
-        raise ConfigError(f"unknown method {name!r}", where="--method", hint=f"one of {', '.join(METHODS)}")
-    module, _, function = METHODS[name].partition(":")
+    entry = METHODS.get(name) or CSI_METHODS.get(name)
+    if entry is None:
+        raise ConfigError(
+            f"unknown method {name!r}", where="--method", hint=f"one of {', '.join(method_names())}"
+        )
+    module, _, function = entry.partition(":")
     return getattr(importlib.import_module(module), function)

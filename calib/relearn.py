@@ -14,22 +14,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib import export, judge
+from calib.cold_start import Search, finish_line, search_line
 from calib.dwells import find_dwells
-from calib.gauge_fix import Evidence, Fixed, fix_gauge
+from calib.fit_uncertainty import peak_sigma
+from calib.gauges.fix import Evidence, Fixed, fix_gauge
 from calib.gauss_newton import noise_variance, normal_equations
-from calib.identifiability import peak_sigma
 from calib.layout import layout_of
 from calib.model import Model, find_peaks
-from calib.observations import Observations, Subspaces, prepare
-from calib.refine import Fit
+from calib.observations import Observations, Prepared, Subspaces, prepare
+from calib.pilot.model import CoupledModel
+from calib.pilot.sigma import angle_error
+from calib.refine import Fit, limits
 from calib.result import GaugeRequest, LearnResult, Prior
 from calib.score import chi2_gate, degrees_of_freedom, score_peaks
 from hil.core.calibration import Calibration, Sigma, unknown_sigma
 from hil.core.errors import ConfigError, NotIdentifiable
-from hil.core.gauge import canonical
+from hil.core.gauge import Gauge, canonical
 from hil.core.impairments import ideal
 
 _ACCEPT_EXCESS = 1.0
+_ATTEMPTS = 400
+_REACH = 1.3
 _SEARCH_BLOCKS = 120
 _FIELD = (-1.02, 1.02)
 
@@ -76,29 +81,23 @@ def relearn_phase(
             "every element has its own phase: the phase ramp along the line is open",
             hint="give a support or an anchor",
         )
-    rng = np.random.default_rng(seed)
+    deadline = begin + time_limit_s
     subset = np.unique(np.linspace(0, len(prepared.index) - 1, _SEARCH_BLOCKS).astype(int))
-    sub = prepared.sub.select(subset)
-    best, best_excess, steps = model, np.inf, 0
-    for attempt in range(400):
-        start = _turned(model, shape @ _start(attempt, shape.shape[1], rng))
-        trial = _iterate(start, sub, shape, 8, ramp_open)
-        steps += 8
-        theta, depth = find_peaks(trial, sub, _FIELD)
-        excess = score_peaks(trial, sub, theta, depth).excess
-        if excess < best_excess:
-            best, best_excess = trial, excess
-        if (
-            excess < _ACCEPT_EXCESS
-            or time.monotonic() - begin > time_limit_s
-            or (stop is not None and stop())
-        ):
-            break
-    best = _iterate(best, prepared.sub, shape, 5, ramp_open, final=True)
-    theta, depth = find_peaks(best, prepared.sub, _FIELD)
+    limit = _FIELD
+    if ramp_open:
+        best, steps = _all_phases(model, prepared, subset, gauge, seed, deadline, stop)
+        theta, depth = find_peaks(best, prepared.sub, (-_REACH, _REACH))
+        limit = limits(theta, depth)
+    else:
+        best, steps = _group_phases(model, prepared.sub.select(subset), shape, seed, deadline, stop)
+    best = _iterate(best, prepared.sub, shape, 5, limit, ramp_open, final=True)
+    theta, depth = find_peaks(best, prepared.sub, limit)
     score = score_peaks(best, prepared.sub, theta, depth)
     gate = chi2_gate(degrees_of_freedom(n, prepared.n_sources))
-    weight = np.where(score.per_peak < gate, 1 / noise_variance(best, prepared.sub, theta), 0.0)
+    weight = 1 / noise_variance(best, prepared.sub, theta)
+    inside = score.per_peak < gate
+    # nothing fits: the verdict says so, and its numbers need some blocks to be counted from
+    weight = np.where(inside, weight, 0.0) if inside.any() else weight
     fit = Fit(best, theta, depth, weight, score)
     sigma_theta = peak_sigma(best, prepared.sub, theta)
     dwells = find_dwells(theta, sigma_theta, weight > 0, periodic=not best.is_line)
@@ -107,7 +106,8 @@ def relearn_phase(
     if ramp_open and gauge is not None:
         fixed = fix_gauge(best, layout.nominal, 0.0, gauge, evidence)
     else:
-        fixed = Fixed(best, calibration.gauge, np.zeros((2, 2)), 0.0, [])
+        covariance = _phase_covariance(fit, prepared.sub, shape)
+        fixed = Fixed(best, _widened(calibration.gauge, best, covariance), np.zeros((2, 2)), 0.0, [])
     result = judge.describe(fit, prepared, layout.nominal, False, fixed, evidence, known_shape=True)
     learned = export.impairments(fixed.model, layout, prepared.whitening)
     result.impairments = canonical(
@@ -117,6 +117,79 @@ def relearn_phase(
     result.peaks_deg = export.peaks_deg(fit, prepared, fixed, best.is_line)
     result.seconds, result.steps = time.monotonic() - begin, steps
     return result
+
+
+def _group_phases(
+    model: Model,
+    sub: Subspaces,
+    shape: NDArray[np.float64],
+    seed: int,
+    deadline: float,
+    stop: Callable[[], bool] | None,
+) -> tuple[Model, int]:
+    """Best of many starts of the phases between groups, and the steps made."""
+    rng = np.random.default_rng(seed)
+    best, best_excess, steps = model, np.inf, 0
+    for attempt in range(_ATTEMPTS):
+        start = _turned(model, shape @ _start(attempt, shape.shape[1], rng))
+        trial = _iterate(start, sub, shape, 8, _FIELD, ramp_open=False)
+        steps += 8
+        theta, depth = find_peaks(trial, sub, _FIELD)
+        excess = score_peaks(trial, sub, theta, depth).excess
+        if excess < best_excess:
+            best, best_excess = trial, excess
+        if excess < _ACCEPT_EXCESS or time.monotonic() > deadline or (stop is not None and stop()):
+            break
+    return best, steps
+
+
+def _all_phases(
+    model: Model,
+    prepared: Prepared,
+    subset: NDArray[np.intp],
+    gauge: GaugeRequest | None,
+    seed: int,
+    deadline: float,
+    stop: Callable[[], bool] | None,
+) -> tuple[Model, int]:
+    """Every phase new on a line: a cold start with known positions, its sources centred on u = 0.
+
+    The ramp is open until the gauge is fixed: without centring it would push sources out of the visible range.
+    """
+    support = gauge.support_deg if gauge is not None else None
+    job = Search(
+        covariance=prepared.covariance[subset],
+        snapshots=prepared.snapshots,
+        n_sources=prepared.n_sources,
+        nominal=model.r,
+        position_std=0.0,
+        support_u=None if support is None else tuple(np.sin(np.deg2rad(np.clip(support, -90, 90)))),
+        rng=np.random.default_rng(seed),
+        deadline=deadline,
+        free_positions=False,
+        stop=stop or (lambda: False),
+    )
+    found = search_line(job)
+    fit = finish_line(found.model, prepared.sub, model.r, False)
+    # the moduli survive a retune and are known better than a second of data tells them
+    g = np.abs(model.g) * np.exp(1j * np.angle(fit.model.g))
+    return replace(model, g=g).normalised(), job.steps[0]
+
+
+def _widened(gauge: Gauge, model: Model, covariance: NDArray[np.float64]) -> Gauge:
+    """The old gauge with the angle error added that the new phases' own uncertainty causes."""
+    size = (2 + model.r.shape[1]) * model.n_elements
+    full = np.zeros((size, size))
+    n = model.n_elements
+    full[n : 2 * n, n : 2 * n] = covariance
+    plain = CoupledModel(model.g, model.r, np.zeros(0, complex))
+    offset, scale, angle = angle_error(plain, full)
+    return replace(
+        gauge,
+        offset_sigma_deg=float(np.hypot(gauge.offset_sigma_deg, np.rad2deg(offset))),
+        scale_sigma=float(np.hypot(gauge.scale_sigma, scale)),
+        angle_sigma_deg=float(np.hypot(gauge.angle_sigma_deg, np.rad2deg(angle))),
+    )
 
 
 def _group_basis(parts: tuple[tuple[int, ...], ...], order: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -157,6 +230,7 @@ def _iterate(
     sub: Subspaces,
     basis: NDArray[np.float64],
     n_steps: int,
+    limit: tuple[float, float],
     ramp_open: bool,
     *,
     final: bool = False,
@@ -166,7 +240,7 @@ def _iterate(
     eps = np.geomspace(0.1, 1e-3, n_steps)
     pin = basis.T @ (model.r[:, 0] - model.r[:, 0].mean()) if ramp_open else np.zeros(basis.shape[1])
     for step in range(n_steps):
-        theta, depth = find_peaks(model, sub, _FIELD)
+        theta, depth = find_peaks(model, sub, limit)
         weight = 1 / (depth + eps[step])
         if final:
             nu = degrees_of_freedom(n, sub.n_sources)
@@ -193,14 +267,23 @@ def _sigma(
 ) -> Sigma:
     """The old sigma with the group phases' own added."""
     n = fit.model.n_elements
-    equations = normal_equations(fit.model, sub, fit.theta, fit.weight)
-    hessian = basis.T @ equations.hessian[n : 2 * n, n : 2 * n] @ basis
-    if ramp_open:
-        pin = basis.T @ (fit.model.r[:, 0] - fit.model.r[:, 0].mean())
-        hessian += equations.total_weight * np.outer(pin, pin)
-    covariance = basis @ np.linalg.pinv(hessian) @ basis.T
+    covariance = _phase_covariance(fit, sub, basis, ramp_open=ramp_open)
     at = int(np.flatnonzero(order == 0)[0])
     variance = np.diag(covariance) + covariance[at, at] - 2 * covariance[:, at]
     phase = np.empty(n)
     phase[order] = np.rad2deg(np.sqrt(np.maximum(variance, 0)))
     return replace(old, phase_deg=np.hypot(np.nan_to_num(old.phase_deg), phase))
+
+
+def _phase_covariance(
+    fit: Fit, sub: Subspaces, basis: NDArray[np.float64], *, ramp_open: bool = False
+) -> NDArray[np.float64]:
+    """(N, N) of the phases, from the information of the fitted nulls."""
+    n = fit.model.n_elements
+    equations = normal_equations(fit.model, sub, fit.theta, fit.weight)
+    hessian = basis.T @ equations.hessian[n : 2 * n, n : 2 * n] @ basis
+    hessian = hessian * np.exp(-max(fit.score.excess - 0.1, 0.0))
+    if ramp_open:
+        pin = basis.T @ (fit.model.r[:, 0] - fit.model.r[:, 0].mean())
+        hessian += equations.total_weight * np.outer(pin, pin)
+    return basis @ np.linalg.pinv(hessian) @ basis.T

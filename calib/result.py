@@ -13,7 +13,8 @@ from hil.core.errors import ConfigError
 from hil.core.gauge import Gauge
 from hil.core.impairments import Impairments
 
-GaugeKind = Literal["support", "anchor", "prior", "none", "oracle"]
+GaugeKind = Literal["support", "anchor", "rotation", "prior", "none", "oracle"]
+_KINDS = ("support", "anchor", "rotation", "prior", "none", "oracle")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,26 +24,40 @@ class GaugeRequest:
     Attributes
     ----------
     kind : "support": the emitters' angles fill `support_deg` and reach its edges; "anchor": known angles at
-        known times; "prior": position errors are small and all sources are in front; "none": no claim on
-        absolute angles (fixed as "prior"); "oracle": `truth` tells (diagnosis only).
+        known times; "rotation": the array stood on a table at the angles `rotations`, emitters did not move in
+        the room meanwhile, nobody knows an absolute angle; "prior": position errors are small and all sources
+        are in front; "none": no claim on absolute angles (fixed as "prior"); "oracle": `truth` tells (diagnosis
+        only, no usable calibration).
     support_deg : (low, high) broadside angle or azimuth, degrees. Also centres the search.
     anchors_deg : (angle in degrees, t0_s or None, t1_s or None): a source stands at the angle from t0 to t1.
     truth : the true impairments, for "oracle".
+    rotations : (heading in degrees, t0_s, t1_s): from t0 to t1 the table stood at this heading, counted from an
+        arbitrary zero, clockwise seen from above. On a line theta = theta_source - heading.
+    anchor_elevations_deg : one per anchor, or empty for 0; only where elevation is learned.
     """
 
     kind: GaugeKind = "none"
     support_deg: tuple[float, float] | None = None
     anchors_deg: tuple[tuple[float, float | None, float | None], ...] = ()
     truth: Impairments | None = None
+    rotations: tuple[tuple[float, float, float], ...] = ()
+    anchor_elevations_deg: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "anchors_deg", tuple(tuple(a) for a in self.anchors_deg))
-        if self.kind not in ("support", "anchor", "prior", "none", "oracle"):
-            raise ConfigError(f"gauge {self.kind!r} is not one of support, anchor, prior, none, oracle")
+        object.__setattr__(self, "rotations", tuple(tuple(r) for r in self.rotations))
+        if self.kind not in _KINDS:
+            raise ConfigError(f"gauge {self.kind!r} is not one of {', '.join(_KINDS)}")
         if self.kind == "support" and self.support_deg is None:
             raise ConfigError("gauge support: needs the range of angles", hint="--support -60:60")
         if self.kind == "anchor" and not self.anchors_deg:
             raise ConfigError("gauge anchor: needs at least one known angle", hint="--anchor 20@0:1")
+        if self.anchor_elevations_deg and len(self.anchor_elevations_deg) != len(self.anchors_deg):
+            raise ConfigError("anchor_elevations_deg: one for each anchor, or none")
+        if self.kind == "rotation" and len({r[0] for r in self.rotations}) < 2:
+            raise ConfigError(
+                "gauge rotation: needs at least two different table positions", hint="--rotations table.csv"
+            )
         if self.kind == "oracle" and self.truth is None:
             raise ConfigError("gauge oracle: needs the true impairments")
         if self.support_deg is not None and not self.support_deg[0] < self.support_deg[1]:
@@ -91,7 +106,7 @@ class LearnResult:
         the field of view, from the data's own information.
     n_sources : K. n_angles : independent angles (dwells x sources, static sources once). n_dwells.
     not_identifiable : in words, what these data could not determine.
-    seconds, steps : effort. history : (seconds, excess). peaks_deg : (B, K) per block, NaN where unusable.
+    seconds, steps, attempts (models tried by the search) : effort. history : (seconds, excess). peaks_deg : (B, K) per block, NaN where unusable.
     notes : remarks for the user that change nothing.
     """
 
@@ -115,6 +130,7 @@ class LearnResult:
     not_identifiable: list[str] = field(default_factory=list)
     seconds: float = 0.0
     steps: int = 0
+    attempts: int = 0
     history: list[tuple[float, float]] = field(default_factory=list)
     peaks_deg: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
     notes: list[str] = field(default_factory=list)

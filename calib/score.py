@@ -8,6 +8,7 @@ expectation is therefore an absolute test that needs no truth: every failed sear
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,7 @@ def degrees_of_freedom(n_elements: int, n_sources: int) -> int:
     return 2 * (n_elements - n_sources) - 1
 
 
+@lru_cache(maxsize=64)
 def median_offset(nu: int) -> float:
     """E median(log chi2_nu) - E log chi2_nu."""
     return float(np.log(chi2.median(nu)) - psi(nu / 2) - np.log(2))
@@ -55,8 +57,13 @@ def median_offset(nu: int) -> float:
 
 def median_sigma(nu: int, count: int) -> float:
     """Standard error of the median of log chi2_nu over `count` independent peaks."""
+    return _median_sigma_of_one(nu) / float(np.sqrt(max(count, 1)))
+
+
+@lru_cache(maxsize=64)
+def _median_sigma_of_one(nu: int) -> float:
     at = chi2.median(nu)
-    return float(0.5 / (at * chi2.pdf(at, nu) * np.sqrt(max(count, 1))))
+    return float(0.5 / (at * chi2.pdf(at, nu)))
 
 
 def score_peaks(
@@ -76,6 +83,7 @@ def score_peaks(
     return Score(excess, threshold, score, score - excess, outliers, per_peak)
 
 
+@lru_cache(maxsize=64)
 def chi2_gate(nu: int, probability: float = 0.999) -> float:
     """Excess that a true peak exceeds with probability 1 - p."""
     return float(np.log(chi2.ppf(probability, nu)) - psi(nu / 2) - np.log(2))

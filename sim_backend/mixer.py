@@ -16,6 +16,7 @@ from sim_backend.drawn import Drawn, stream_key
 from sim_backend.events import BoardState
 from sim_backend.frontend import impair_iq, noise_row, noise_table
 from sim_backend.motion import Motion
+from sim_backend.motion import Table as Turntable
 from sim_backend.propagation import CHUNK, Ray, Table
 from sim_backend.scene import Scene
 
@@ -56,6 +57,7 @@ class Mixer:
         self._scene = scene
         self._drawn = drawn
         self._motions = motions
+        self._turntable = Turntable(scene.chamber)
         self._board = scene.board
         self._rays = propagation.rays(scene)
         self._span_s = propagation.delay_span_s(drawn)
@@ -129,20 +131,27 @@ class Mixer:
     ) -> tuple[NDArray[np.complex128], int]:
         """(P, M) weights of a source in LSB at sample `start + at`, and up to which `at` they hold."""
         motion = self._motions[source.ray.index]
+        turn = self._turntable.index(start + at, state.fs_hz)
+        heading = self._turntable.heading_deg(turn)
+        end = self._turntable.border(turn + 1, state.fs_hz) - start
         if source.ray.path is not None:
-            return self._weights_of(source, 0, [0.0])[0], CHUNK
+            angles = [source.ray.path.angle_deg - heading]
+            return self._weights_of(source, (0, turn), angles)[0], min(end, CHUNK)
         if source.piece < CHUNK:
             middles = start + (np.arange(CHUNK // source.piece) + 0.5) * source.piece
-            angles = [motion.angle_deg(middle / state.fs_hz) for middle in middles]
+            angles = [motion.angle_deg(middle / state.fs_hz) - heading for middle in middles]
             piece = at // source.piece
-            return self._weights_of(source, start, angles)[piece], (piece + 1) * source.piece
+            weights = self._weights_of(source, (start, turn), angles)
+            return weights[piece], min(end, (piece + 1) * source.piece)
         dwell = motion.hop_index(start + at, state.fs_hz)
-        end = motion.hop_border(dwell + 1, state.fs_hz) - start
-        return self._weights_of(source, dwell, [motion.dwell_deg(dwell)])[0], end
+        end = min(end, motion.hop_border(dwell + 1, state.fs_hz) - start)
+        return self._weights_of(source, (dwell, turn), [motion.dwell_deg(dwell) - heading])[0], end
 
-    def _weights_of(self, source: _Source, key: int, angles_deg: list[float]) -> NDArray[np.complex128]:
+    def _weights_of(
+        self, source: _Source, key: tuple[int, int], angles_deg: list[float]
+    ) -> NDArray[np.complex128]:
         """(J, P, M) weights for J angles; remembered, because boards and chunks ask for the same ones."""
-        name = (source.serial, key)
+        name = (source.serial, *key)
         with self._lock:
             if name in self._weights:
                 return self._weights[name]

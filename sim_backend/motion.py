@@ -6,12 +6,13 @@ Everything here is a function of scene time alone, so any piece of a signal can 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sim_backend.scene import Emitter, Hop, Track
+from sim_backend.scene import ChamberSpec, Emitter, Hop, Track
 
 _MASK = (1 << 64) - 1
 
@@ -33,8 +34,38 @@ def uniform(*words: int) -> float:
     return (mix64(*words) >> 11) * 2.0**-53
 
 
+class Table:
+    """Heading of the array over scene time, degrees clockwise from above: steps, the last one kept."""
+
+    def __init__(self, chamber: ChamberSpec) -> None:
+        self._steps = chamber.steps_deg or (0.0,)
+        self._step_s = chamber.step_s
+
+    def index(self, sample: int, fs_hz: float) -> int:
+        """Which step the sample lies in."""
+        if len(self._steps) == 1:
+            return 0
+        return min(_dwell(sample, self._step_s * fs_hz), len(self._steps) - 1)
+
+    def border(self, index: int, fs_hz: float) -> int:
+        """First sample of a step; far away past the last one."""
+        return 1 << 62 if index >= len(self._steps) else _border(index, self._step_s * fs_hz)
+
+    def heading_deg(self, index: int) -> float:
+        """Heading of a step."""
+        return self._steps[index]
+
+    def changes(self, t0_s: float, t1_s: float) -> Iterator[tuple[float, float]]:
+        """(t_s, heading_deg) of the step that t0_s lies in, as of t0_s, and of those that begin in t0_s..t1_s."""
+        index = min(int(t0_s / self._step_s + 1e-9), len(self._steps) - 1)
+        yield t0_s, self._steps[index]
+        while (index := index + 1) < len(self._steps) and (t_s := index * self._step_s) < t1_s:
+            if t_s > t0_s:
+                yield t_s, self._steps[index]
+
+
 class Motion:
-    """Azimuth of one emitter over scene time.
+    """Azimuth of one emitter over scene time, in the room.
 
     Parameters
     ----------
@@ -56,13 +87,7 @@ class Motion:
         hop = self._emitter.hop
         if hop is None:
             return 0
-        dwell = hop.period_s * fs_hz
-        index = int(sample / dwell)
-        while _border(index + 1, dwell) <= sample:
-            index += 1
-        while _border(index, dwell) > sample:
-            index -= 1
-        return index
+        return _dwell(sample, hop.period_s * fs_hz)
 
     def hop_border(self, index: int, fs_hz: float) -> int:
         """First sample of a dwell; far away without hops."""
@@ -109,6 +134,45 @@ class Motion:
             yield t1_s, self.angle_deg(t1_s)
         else:
             yield t0_s, self._emitter.angle_deg
+
+
+def seen_from_table(
+    points: list[tuple[float, float]], headings: list[tuple[float, float]], *, linear: bool
+) -> list[tuple[float, float]]:
+    """Angles relative to the turned array from angles in the room; both lists are (t_s, degrees) in order.
+
+    Held angles are wrapped to -180..180. Straight lines get two points a nanosecond apart at every turn.
+    """
+    if not linear:
+        borders = sorted({t for t, _ in (*points, *headings)})
+        return [(t, _wrapped(_held(points, t) - _held(headings, t))) for t in borders]
+    # the next piece begins where this one ends, perhaps with a turn just then
+    points = [*points[:-1], (points[-1][0] - 1e-9, points[-1][1])]
+    times = [t for t, _ in points]
+    out = [(t, deg - _held(headings, t)) for t, deg in points]
+    room = np.array([deg for _, deg in points])
+    for (t, new), (_, old) in zip(headings[1:], headings[:-1], strict=True):
+        here = float(np.interp(t, times, room))
+        out = [p for p in out if p[0] != t] + [(t - 1e-9, here - old), (t, here - new)]
+    return sorted(out)
+
+
+def _held(points: list[tuple[float, float]], t_s: float) -> float:
+    return points[max(bisect_right(points, t_s, key=lambda point: point[0]) - 1, 0)][1]
+
+
+def _wrapped(deg: float) -> float:
+    return deg if -180 <= deg <= 180 else (deg + 180) % 360 - 180
+
+
+def _dwell(sample: int, dwell_samples: float) -> int:
+    """Which dwell the sample lies in."""
+    index = int(sample / dwell_samples)
+    while _border(index + 1, dwell_samples) <= sample:
+        index += 1
+    while _border(index, dwell_samples) > sample:
+        index -= 1
+    return index
 
 
 def _border(index: int, dwell_samples: float) -> int:

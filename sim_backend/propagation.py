@@ -176,11 +176,9 @@ def coefficients(
     """Complex weights (J, P, M) of the table's copies in every channel for J azimuths, before gain settings
     and LO phase: drawn gains, coupling, delays and angle-dependent phase included.
 
-    fc_hz : (M,) LO of each channel. azimuth_deg : (J,); a multipath has a direction of its own instead.
+    fc_hz : (M,) LO of each channel. azimuth_deg : (J,) of the ray, relative to the array.
     """
     path = ray.path
-    if path:
-        azimuth_deg = np.array([path.angle_deg])
     u = unit_vectors(azimuth_deg, path.elevation_deg if path else ray.emitter.elevation_deg)
     tau_s = u @ (drawn.positions_m + drawn.position_error_m).T / SPEED_OF_LIGHT_M_S  # (J, antenna)
     offset_hz, rf = ray.emitter.offset_hz, ray.emitter.rf_hz

@@ -148,12 +148,18 @@ class LearnSpec:
 
 @dataclass(frozen=True, slots=True)
 class ChamberSpec:
-    """A turntable in the loop: emitter angles turn with it. `positioner` "" or "rotctld"."""
+    """A turntable under the array. `positioner` "" or "rotctld" (not simulated yet).
+
+    steps_deg : the table's programme: headings clockwise seen from above, relative to the array's pose in the
+        scene file, `step_s` each; turns are instantaneous and the last heading is kept. () : it never turns.
+    """
 
     positioner: str = ""
     speed_deg_per_s: float = 6.0
     min_deg: float = -180.0
     max_deg: float = 180.0
+    steps_deg: tuple[float, ...] = ()
+    step_s: float = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,9 +209,12 @@ class Scene:
         if self.learn.support_deg is not None:
             return self.learn.support_deg
         ranges = [emitter.range_deg for emitter in self.emitters]
-        if not any(emitter.hop or emitter.track for emitter in self.emitters):
+        steps = self.chamber.steps_deg or (0.0,)
+        turns = max(steps) > min(steps)
+        if not ranges or not (turns or any(emitter.hop or emitter.track for emitter in self.emitters)):
             return None
-        return min(low for low, _ in ranges), max(high for _, high in ranges)
+        low, high = min(low for low, _ in ranges) - max(steps), max(high for _, high in ranges) - min(steps)
+        return max(low, -180.0), min(high, 180.0)
 
     @property
     def sources(self) -> int | None:
@@ -219,7 +228,7 @@ class Scene:
         if self.targets:
             out.append("[[target]]: no echoes yet, transmissions are only noted in the truth file")
         if self.chamber.positioner:
-            out.append("[chamber]: emitters do not turn with the table yet")
+            out.append("[chamber]: positioner has no effect yet; steps_deg turns the table by a programme")
         return tuple(out)
 
     def to_toml(self) -> str:
@@ -320,5 +329,5 @@ def _to_toml(scene: Scene) -> str:
         )
     lines += _table("[ofdm]", scene.ofdm)
     lines += _table("[faults]", scene.faults) if scene.faults.any else []
-    lines += _table("[chamber]", scene.chamber) if scene.chamber.positioner else []
+    lines += _table("[chamber]", scene.chamber) if scene.chamber != ChamberSpec() else []
     return "\n".join(lines) + "\n"

@@ -15,6 +15,7 @@ from sim_backend.faults import Faults
 
 _MAX_ELEMENTS = 256
 _MAX_EMITTERS = 16
+_MAX_STEPS = 10_000
 _MAX_PATHS = 8
 _MAX_TIMES = 1000
 
@@ -343,5 +344,10 @@ def _chamber(t: _Table) -> s.ChamberSpec:
     low, high = t.number("min_deg", d.min_deg, -3600, 3600), t.number("max_deg", d.max_deg, -3600, 3600)
     if not low < high:
         raise t.error("min_deg", "must be less than max_deg")
+    steps = t.raw("steps_deg", [])
+    if not isinstance(steps, list) or len(steps) > _MAX_STEPS:
+        raise t.error("steps_deg", f"must be a list of at most {_MAX_STEPS} angles in degrees")
+    headings = tuple(t.checked("steps_deg", v, -360.0, 360.0) for v in steps)
+    step_s = t.number("step_s", d.step_s, 1e-3, 1e6)
     t.done()
-    return s.ChamberSpec(positioner, speed, low, high)
+    return s.ChamberSpec(positioner, speed, low, high, headings, step_s)

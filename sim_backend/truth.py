@@ -5,7 +5,8 @@ JSON lines, flushed one by one, readable while the scene runs. Lines have an "ev
 "drawn"   once, first: arrays in the order of the receiver channels (see `TruthWriter.drawn`).
 "angles"  where one emitter is: {"emitter", "interpolation": "hold" or "linear", "t_s": [...], "angle_deg": [...]}
           in scene seconds, ahead of the samples that were generated. "hold": the angle from t_s on;
-          "linear": straight lines between the points (exact).
+          "linear": straight lines between the points (exact). Relative to the array as the table has turned it.
+"table"   the table rests at "heading_deg" (clockwise from above) from "t_s" on.
 others    "lo_write", "rate_write", "gain_write", "open", "close", "stall", ... with "board", "scene_sample" (in
           samples of the board's rate `fs_hz`), "t_s", "epoch" and the `group_phase_rad` of every chip then.
 
@@ -196,7 +197,9 @@ class _Angles:
             t, first = np.unique(np.concatenate(self._t[k]), return_index=True)
             deg = np.concatenate(self._deg[k])[first]
             if self._linear[k]:
-                out[inside, k] = np.interp(t_s[inside], t, deg)
+                angle = np.interp(t_s[inside], t, deg)
+                # a table may turn a straight line past the back
+                out[inside, k] = np.where(np.abs(angle) > 180, (angle + 180) % 360 - 180, angle)
             else:
                 index = np.searchsorted(t, t_s[inside], side="right") - 1
                 out[inside, k] = np.where(index >= 0, deg[np.maximum(index, 0)], np.nan)

@@ -7,7 +7,7 @@ from typing import Any
 
 from sim_backend.drawn import Drawn
 from sim_backend.events import BoardState, EventLog
-from sim_backend.motion import Motion
+from sim_backend.motion import Motion, Table, seen_from_table
 from sim_backend.scene import Scene
 from sim_backend.truth import TruthWriter
 
@@ -23,6 +23,9 @@ class TruthLog:
     ) -> None:
         self._writer = writer
         self._motions = motions
+        self._table = Table(scene.chamber)
+        self._turntable = bool(scene.chamber.steps_deg)
+        self._rate_hz = lambda: log.last(0).fs_hz
         self._lock = threading.Lock()
         self._until = 0  # pieces written
         states = [log.last(board) for board in range(scene.n_boards)]
@@ -74,13 +77,28 @@ class TruthLog:
                 # one line per emitter for a long jump: reading far ahead must not write millions of lines
                 pieces = min(wanted - self._until, 10)
                 t0_s, t1_s = self._until * PIECE_S, (self._until + pieces) * PIECE_S
+                headings = list(self._table.changes(t0_s, t1_s))
                 for k, motion in enumerate(self._motions):
                     points = list(motion.changes(t0_s, t1_s))
+                    if self._turntable:
+                        points = seen_from_table(points, headings, linear=motion.kind == "linear")
                     self._writer.write(
                         "angles", emitter=k, interpolation=motion.kind, until_s=t1_s,
                         t_s=[round(t, 12) for t, _ in points], angle_deg=[round(deg, 9) for _, deg in points],
                     )  # fmt: skip
+                self._note_turns(headings if t0_s == 0 else headings[1:])
                 self._until += pieces
+
+    def _note_turns(self, headings: list[tuple[float, float]]) -> None:
+        """Write an event for every new heading of the table."""
+        for t_s, heading_deg in headings if self._turntable else ():
+            self._writer.write(
+                "table",
+                board=0,
+                t_s=round(t_s, 12),
+                scene_sample=round(t_s * self._rate_hz()),
+                heading_deg=heading_deg,
+            )
 
     def event(
         self, event: str, state: BoardState, sample: int, details: dict[str, Any], fs_hz: float | None = None

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
 
 from calib.learn import GaugeRequest, LearnResult, Observations, Prior, Progress, learn
+from calib.losses import LOSSES
 from calib.model import Model
 from calib.observations import Subspaces
 from calib.train import Trained, TrainSettings, train
+from hil.core.errors import ConfigError
 from hil.core.geometry import ArrayGeometry
+
+JAIN = TrainSettings(loss="jain")
 
 
 def learn_diffmusic(
@@ -34,16 +38,17 @@ def learn_diffmusic(
 ) -> LearnResult:
     """Same contract as `calib.learn.learn`, with a polish by the loss of `settings` (default log-peak).
 
-    Raises what `learn` raises, and HilError if torch is not installed.
+    Raises what `learn` raises, ConfigError for a loss that needs labels, and HilError if torch is missing.
     """
+    if settings is not None and settings.loss not in LOSSES:
+        raise ConfigError(
+            f"loss {settings.loss!r} cannot learn without labels", hint=f"one of {', '.join(LOSSES)}"
+        )
     begin = time.monotonic()
     trained: list[Trained] = []
 
     def polish(model: Model, sub: Subspaces, free_positions: bool) -> Model:
-        chosen: dict[str, Any] = {"free_positions": free_positions}
-        base = settings or TrainSettings()
-        plan = TrainSettings(base.loss, base.n_steps, base.batch, base.lr, base.width, base.n_points,
-                             base.sharp, base.limit, **chosen)  # fmt: skip
+        plan = replace(settings or TrainSettings(), free_positions=free_positions)
 
         def on_step(step: int, loss: float) -> bool:
             if progress is not None and step % 10 == 0:
@@ -63,3 +68,23 @@ def learn_diffmusic(
             f"{trained[-1].steps} steps of the loss, {trained[-1].history[-1]:.2f} at the end"
         )
     return result
+
+
+def learn_diffmusic_jain(
+    obs: Observations,
+    geometry: ArrayGeometry,
+    fc_hz: float,
+    n_sources: int | None,
+    gauge: GaugeRequest,
+    *,
+    prior: Prior | None = None,
+    seed: int = 0,
+    time_limit_s: float = 20.0,
+    progress: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> LearnResult:
+    """`learn_diffmusic` with the published unlabelled loss, Jain's index (eq. 17)."""
+    return learn_diffmusic(
+        obs, geometry, fc_hz, n_sources, gauge, prior=prior, seed=seed, time_limit_s=time_limit_s,
+        progress=progress, stop=stop, settings=JAIN,
+    )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -23,11 +23,21 @@ from hil.cli.output import JsonOption, console, emit, print_problem
 from hil.core.errors import CalibrationError, ConfigError
 from hil.core.units import parse_quantity
 
+if TYPE_CHECKING:
+    from calib.race import RaceResult
+    from calib.result import Progress
+    from hil.jobs.learn_labels import LabelSource
+
 
 def learn(
     source: Annotated[str, typer.Argument(metavar="INPUT", help="Device URI or recording.")],
     out: Annotated[Path, typer.Option("--out", metavar="F.h5", help="Calibration file to write.")],
-    method: Annotated[str, typer.Option("--method", metavar="NAME", help="Learning method.")] = "cold-start",
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method", metavar="NAME", help="Learning method, or race: all of them, the best is offered."
+        ),
+    ] = "cold-start",
     sources: SourcesOption = "1",
     support: Annotated[
         str | None,
@@ -36,7 +46,27 @@ def learn(
     anchor: Annotated[
         list[str] | None,
         typer.Option(
-            "--anchor", metavar="DEG[@T0:T1]", help="A known direction (from T0 to T1 seconds); repeatable."
+            "--anchor",
+            metavar="DEG[/EL][@T0:T1]",
+            help="A known direction (from T0 to T1 seconds); repeatable. With elevation for --method planar-2d.",
+        ),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            "--labels",
+            metavar="F.csv",
+            help="Known directions (t0_s,t1_s,angle_deg[,elevation_deg][,sigma_deg]) beside the unlabelled data, or "
+            "alone with --method pilot; 'recording': those that the recording states.",
+        ),
+    ] = None,
+    rotations: Annotated[
+        Path | None,
+        typer.Option(
+            "--rotations",
+            metavar="F",
+            help="When a turntable under the array rested at which angle (t0_s, t1_s, angle_deg; CSV or TOML), "
+            "clockwise seen from above, from any zero. Emitters must not move in the room meanwhile.",
         ),
     ] = None,
     positions: Annotated[
@@ -65,49 +95,123 @@ def learn(
 ) -> int:
     """Learn gain, phase and position of every element from unlabelled signals.
 
-    Emitters must show many directions. On a line their offset and scale stay open without --support or --anchor;
-    the file is then still written, but the command exits 4 and says how much is open.
+    Emitters must show many directions. On a line their offset and scale stay open without --support, --anchor
+    or --rotations; the file is then still written, but the command exits 4 and says how much is open.
 
     \b
     Examples:
       hil learn rec.sigmf-meta --support -60:60 --out array.h5
       hil learn iio:ip:192.168.2.1 --array ula:4:0.5 --support -60:60 --out array.h5
       hil learn rec.sigmf-meta --anchor 20@0:1 --anchor -35@2:3 --out array.h5
+      hil learn rec.sigmf-meta --rotations table.csv --out array.h5
+      hil learn rec.sigmf-meta --labels known.csv --method pilot --out array.h5
+      hil learn rec.sigmf-meta --method race --support -60:60 --out offered.h5
+      hil learn responses.npz --array ula:8:0.5 --fc 2.45G --method gain-phase-isac --out array.h5
     """
     from calib.registry import method_names
     from hil.jobs.learn import keep, learn_device, learn_recording
-    from hil.learning.settings import LearnSettings, parse_anchors, parse_sources, parse_support
+    from hil.jobs.learn_csi import learn_responses
+    from hil.learning.csi import is_csi
+    from hil.learning.settings import (
+        LearnSettings,
+        parse_anchor_elevations,
+        parse_anchors,
+        parse_sources,
+        parse_support,
+        read_rotations,
+    )
 
-    if method not in method_names():
+    if method not in (*method_names(), "race"):
         raise ConfigError(
-            f"unknown method {method!r}", where="--method", hint=f"one of {', '.join(method_names())}"
+            f"unknown method {method!r}",
+            where="--method",
+            hint=f"one of {', '.join((*method_names(), 'race'))}",
         )
+    known = _labels(labels, method, bool(anchor or rotations))
     if not 0 <= positions < 10:
         raise ConfigError("must be between 0 and 10 wavelengths", where="--position-std")
     _check_out(out)
     settings = LearnSettings(
         method=method, n_sources=parse_sources(sources), support_deg=parse_support(support),
         anchors_deg=parse_anchors(anchor), position_std_wavelengths=positions, seed=seed,
+        rotations=read_rotations(rotations), anchor_elevations_deg=parse_anchor_elevations(anchor),
     )  # fmt: skip
     length_s = None if seconds is None else parse_quantity(seconds, where="--seconds", unit="s")
     if length_s is not None and not length_s > 0:
         raise ConfigError("must be positive", where="--seconds")
+    path = Path(source.removeprefix("replay:"))
     if is_device(source) and not source.startswith("replay:"):
+        _require_responses(method)
         learned = learn_device(
-            source, settings, array=array, truth=truth, seconds=length_s,
+            source, settings, array=array, truth=truth, seconds=length_s, labels=known,
             want=lambda n: rx_config(fc, fs, gain, n), say=lambda text: console.print(text, highlight=False),
         )  # fmt: skip
     else:
-        refuse_tuning(fc, fs, gain)
         with console.status("learning") as status:
-            learned = learn_recording(
-                Path(source.removeprefix("replay:")), settings, array=array, truth=truth, seconds=length_s,
-                progress=lambda p: status.update(f"learning: {p.stage}, excess {p.excess:+.2f}, {p.seconds:.1f} s"),
-            )  # fmt: skip
+
+            def progress(p: Progress) -> None:
+                status.update(f"learning: {p.stage}, excess {p.excess:+.2f}, {p.seconds:.1f} s")
+
+            if is_csi(path):
+                refuse_tuning(None, fs, gain)
+                _refuse_with_responses(truth, seconds)
+                learned = learn_responses(
+                    path, settings, array=array, labels=known, progress=progress,
+                    fc_hz=None if fc is None else parse_quantity(fc, where="--fc", unit="Hz"),
+                )  # fmt: skip
+            else:
+                _require_responses(method)
+                refuse_tuning(fc, fs, gain)
+                learned = learn_recording(
+                    path,
+                    settings,
+                    array=array,
+                    truth=truth,
+                    seconds=length_s,
+                    labels=known,
+                    progress=progress,
+                )
     keep(learned, out)
     emit(json, learned.as_dict())
     _show(learned)
     return 4 if learned.problem is not None else 0
+
+
+def _labels(text: str | None, method: str, others: bool) -> LabelSource | None:
+    """The labels asked for; refuses what cannot be combined with them."""
+    from calib.registry import CSI_METHODS
+    from hil.jobs.learn_labels import read_labels
+
+    if text is None:
+        return None
+    if others:
+        raise ConfigError(
+            "labels already say what --anchor and --rotations would", where="--labels",
+            hint="write the known directions into the table",
+        )  # fmt: skip
+    if method in ("race", *CSI_METHODS):
+        raise ConfigError(
+            f"method {method} does not use labels",
+            where="--labels",
+            hint="--method pilot, or leave --method out",
+        )
+    return read_labels(text)
+
+
+def _require_responses(method: str) -> None:
+    from calib.registry import CSI_METHODS
+
+    if method in CSI_METHODS:
+        raise ConfigError(
+            f"{method} learns from OFDM channel responses", where="--method",
+            hint="give their file as INPUT: responses.npz (calib.csi.ChannelResponses.save)",
+        )  # fmt: skip
+
+
+def _refuse_with_responses(truth: Path | None, seconds: str | None) -> None:
+    for option, value in (("--truth", truth), ("--seconds", seconds)):
+        if value is not None:
+            raise ConfigError("not for channel responses", where=option, hint="leave the option out")
 
 
 def _check_out(out: Path) -> None:
@@ -137,6 +241,8 @@ def _show(learned: object) -> None:
             f"(excess {result.excess:+.2f}); {result.n_angles} independent directions; {learned.seconds:.2f} s",
             highlight=False,
         )
+    if learned.race is not None:
+        _show_race(learned.race)
     if result is not None:
         for words in result.not_identifiable:
             console.print(f"cannot be known from these data: {words}", highlight=False)
@@ -146,6 +252,12 @@ def _show(learned: object) -> None:
         table.add_row("direction error / degrees rms", *(f"{r['doa_rmspe_deg']:.4g}" for r in rows))
         console.print(table)
     if learned.file:
-        console.print(f"wrote {learned.file}")
+        offered = " (offered, not applied)" if learned.race is not None else ""
+        console.print(f"wrote {learned.file}{offered}", highlight=False)
     if learned.problem is not None:
         print_problem(learned.problem)
+
+
+def _show_race(race: RaceResult) -> None:
+    for line in (*race.table().splitlines(), race.held_out, race.offer):
+        console.print(line, highlight=False, markup=False)

@@ -38,6 +38,16 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "info": ("hil.cli.info", "info", "Show what a recording or calibration contains."),
     "spectrum": ("hil.cli.spectrum", "spectrum", "Directions of arrival of a device or recording."),
     "learn": ("hil.cli.learn", "learn", "Learn the array's errors without labels."),
+    "identify": (
+        "hil.cli.identify",
+        "identify",
+        "Say what data or a plan can show about an array, and what not.",
+    ),
+    "diagnose": (
+        "hil.cli.diagnose",
+        "diagnose",
+        "Find swapped ports, bad cables and channels, multipath, lobes.",
+    ),
     "calib": ("hil.cli.calib", "app", "Show, check, compare, apply and export calibrations."),
     "reproduce": ("hil.cli.reproduce", "reproduce", "Run a published experiment again and compare."),
     "report": ("hil.cli.report", "report", "Write a self-contained HTML report."),

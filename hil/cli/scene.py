@@ -87,7 +87,8 @@ sources = 1                         # or "auto"
 # garbage_after_retune = 2048       # samples
 # short_reads = true
 # [chamber]
-# positioner = "rotctld"            # emitter angles turn with the table
+# steps_deg = [0.0, 10.0, 20.0]     # the array turns clockwise (seen from above) to these headings,
+# step_s = 0.2                      # so many seconds each; the last one is kept
 """
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from calib.race import RaceResult
 from calib.result import LearnResult, Progress
 from drivers.sigmf_files import open_recording
 from hil import store
@@ -19,19 +21,35 @@ from hil.core.geometry import ArrayGeometry, parse_array
 from hil.evaluation.outcome import Outcome, evaluate
 from hil.evaluation.scoring import held_out
 from hil.evaluation.truth_match import scene_offset
+from hil.jobs.learn_labels import LabelSource, LabelTeacher
+from hil.jobs.learn_live import collect
 from hil.jobs.live import run_live
 from hil.learning.batch import learn_batch, require_good, require_learnable, to_calibration
 from hil.learning.observe import CovarianceBatch, longest_epoch, observe_recording
+from hil.learning.race import RaceTeacher
 from hil.learning.settings import LearnSettings
-from hil.session import SessionSummary, open_session
+from hil.session import Session, SessionSummary, open_session
 from sim_backend.truth import read_truth
 
 Say = Callable[[str], None]
 
 
+class Teacher(Protocol):
+    """What learns instead of the one method that the settings name: callable like a method, with a name."""
+
+    @property
+    def name(self) -> str:
+        """As in the calibration file."""
+        ...
+
+    def __call__(self, *args: Any, **options: Any) -> LearnResult:
+        """As `calib.learn.learn`."""
+        ...
+
+
 @dataclass(slots=True)
 class LearnedArray:
-    """What `hil learn` reports; `problem` is what exit code 4 stands for."""
+    """What `hil learn` reports; `problem` is what exit code 4 stands for. race: the table, if there was one."""
 
     stream: StreamInfo
     settings: LearnSettings
@@ -43,6 +61,7 @@ class LearnedArray:
     outcome: Outcome | None = None
     file: str = ""
     session: SessionSummary | None = None
+    race: RaceResult | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON object of contract.md."""
@@ -94,6 +113,13 @@ class LearnedArray:
                 "gaps": s.gaps,
                 "edges": s.edges,
             }
+        if self.race is not None:
+            out |= {
+                "race": [entry.as_dict() for entry in self.race.entries],
+                "offer": self.race.offer,
+                "held_out": self.race.held_out,
+                "tied": list(self.race.tied),
+            }
         if self.outcome is not None:
             out |= self.outcome.as_dict()
         return out
@@ -107,8 +133,12 @@ def learn_recording(
     truth: Path | None,
     seconds: float | None,
     progress: Callable[[Progress], None] | None = None,
+    labels: LabelSource | None = None,
 ) -> LearnedArray:
     """Learn from the first four fifths of a recording's longest epoch; the last fifth is held out.
+
+    settings.method "race": several methods on the same blocks. labels: known directions, alone (method "pilot")
+    or beside all other blocks.
 
     Raises
     ------
@@ -125,7 +155,10 @@ def learn_recording(
         batch = observe_recording(recording, start, split, max_blocks=6000)
         rest = observe_recording(recording, held_out(end - start, start), end) if truth else None
         capture_hash = recording.sha256()
-    learned = _learn(batch, stream, settings, [capture_hash], progress)
+        teacher = teacher_for(settings, labels)
+        if isinstance(teacher, LabelTeacher):
+            teacher.look_up(batch, recording)
+    learned = learn_blocks(batch, stream, settings, [capture_hash], progress, teacher)
     if truth is not None and rest is not None:
         _compare(learned, rest, truth)
     return learned
@@ -140,8 +173,12 @@ def learn_device(
     seconds: float | None,
     want: Callable[[int | None], RxConfig],
     say: Say,
+    labels: LabelSource | None = None,
 ) -> LearnedArray:
-    """Learn live from a device: four fifths of `seconds` (default 6) teach, the last fifth is held out."""
+    """Learn live from a device: four fifths of `seconds` (default 6) teach, the last fifth is held out.
+
+    A race, or labels, first collect the blocks and then learn.
+    """
     if array is None:
         raise ConfigError(
             "the array is not known: hardware does not know its geometry", where="--array",
@@ -152,6 +189,9 @@ def learn_device(
         total = round((seconds or 6.0) * session.stream.fs_hz)
         if total < 5 * 256:
             raise ConfigError("too short to learn from", where="--seconds", hint="--seconds 5")
+        teacher = teacher_for(settings, labels)
+        if teacher is not None:
+            return _collected(session, settings, total, truth, teacher, say)
         live = run_live(session, settings, total, held_out(total), say=say)
     update = live.update
     if update.result is None:
@@ -174,12 +214,13 @@ def learn_device(
 
 
 def keep(learned: LearnedArray, out: Path) -> None:
-    """Write the calibration file and note it in the store's history. A failed verdict is written nowhere else."""
+    """Write the calibration file and note it in the store's history. A failed verdict is written nowhere else, nor
+    is the winner of a race, which is offered only."""
     if learned.calibration is None:
         return
     store.save(learned.calibration, out)
     learned.file = str(out)
-    if learned.problem is None:
+    if learned.problem is None and learned.race is None:
         store.Store().add(learned.calibration)
 
 
@@ -199,21 +240,73 @@ def _geometry(array: str | None, stream: StreamInfo) -> ArrayGeometry:
     return geometry
 
 
-def _learn(
+def teacher_for(settings: LearnSettings, labels: LabelSource | None) -> LabelTeacher | RaceTeacher | None:
+    """What learns instead of the one method that the settings name; None: that method."""
+    if settings.method == "race":
+        return RaceTeacher()
+    return None if labels is None else LabelTeacher(labels, settings.method)
+
+
+def _collected(
+    session: Session,
+    settings: LearnSettings,
+    total: int,
+    truth: Path | None,
+    teacher: LabelTeacher | RaceTeacher,
+    say: Say,
+) -> LearnedArray:
+    found = collect(session, settings, total, held_out(total), say=say)
+    if isinstance(teacher, LabelTeacher):
+        teacher.look_up(found.training, None)
+    learned = learn_blocks(
+        found.training,
+        found.stream,
+        settings,
+        [],
+        lambda p: say(f"  {p.stage}: excess {p.excess:+.2f}"),
+        teacher,
+    )
+    learned.session = found.summary
+    if truth is not None:
+        _compare(learned, found.held_out, truth)
+    return learned
+
+
+def learn_blocks(
     batch: CovarianceBatch,
     stream: StreamInfo,
     settings: LearnSettings,
     captures: Sequence[str],
     progress: Callable[[Progress], None] | None,
+    teacher: Teacher | None = None,
 ) -> LearnedArray:
+    """Learn from covariances and decide whether the result may be used. Raises ConfigError, ShapeError."""
     assert stream.geometry is not None
+    begin = time.monotonic()
     try:
         result = learn_batch(
-            batch, stream.geometry, stream.fc_hz, settings, progress=progress, time_limit_s=60.0
+            batch,
+            stream.geometry,
+            stream.fc_hz,
+            settings,
+            progress=progress,
+            time_limit_s=60.0,
+            method=teacher,
         )
     except NotIdentifiable as problem:
-        return LearnedArray(stream, settings, None, None, problem, 0.0, len(batch))
-    return _finish(result, stream, settings, captures, result.seconds, len(batch))
+        seconds = time.monotonic() - begin
+        return LearnedArray(
+            stream, settings, None, None, problem, seconds, len(batch), race=_race_of(teacher)
+        )
+    settings = replace(settings, method=teacher.name) if teacher is not None else settings
+    seconds = time.monotonic() - begin if teacher is not None else result.seconds
+    learned = _finish(result, stream, settings, captures, seconds, len(batch))
+    learned.race = _race_of(teacher)
+    return learned
+
+
+def _race_of(teacher: Teacher | None) -> RaceResult | None:
+    return teacher.outcome if isinstance(teacher, RaceTeacher) else None
 
 
 def _finish(

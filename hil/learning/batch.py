@@ -18,6 +18,11 @@ from hil.learning.settings import LearnSettings
 
 def require_learnable(settings: LearnSettings, n_elements: int) -> None:
     """Refuse before anything is captured what no data can change. Raises ConfigError."""
+    if settings.anchor_elevations_deg and settings.method != "planar-2d":
+        raise ConfigError(
+            f"{settings.method} learns one angle per source: an anchor has no elevation here", where="--anchor",
+            hint="--method planar-2d learns azimuth and elevation of a planar array",
+        )  # fmt: skip
     if n_elements < 3:
         raise ConfigError(
             f"learning needs at least 3 elements, this array has {n_elements}",
@@ -38,8 +43,9 @@ def learn_batch(
     *,
     time_limit_s: float = 20.0,
     progress: Callable[[Progress], None] | None = None,
+    method: Callable[..., LearnResult] | None = None,
 ) -> LearnResult:
-    """Learn from covariances with the method that the settings name.
+    """Learn from covariances with the method that the settings name, or with `method` (a race, labels).
 
     Raises
     ------
@@ -49,11 +55,12 @@ def learn_batch(
 
     wavelength_m = SPEED_OF_LIGHT_M_S / fc_hz
     gauge = GaugeRequest(
-        settings.gauge_kind(line=geometry.kind == "line"), settings.support_deg, settings.anchors_deg
-    )
+        settings.gauge_kind(line=geometry.kind == "line"), settings.support_deg, settings.anchors_deg,
+        rotations=settings.rotations, anchor_elevations_deg=settings.anchor_elevations_deg,
+    )  # fmt: skip
     prior = Prior(settings.position_std_wavelengths * wavelength_m)
     observations = Observations(batch.covariance, batch.n_snapshots, batch.time_s - batch.time_s[0])
-    return get_method(settings.method)(
+    return (method or get_method(settings.method))(
         observations, geometry, fc_hz, settings.n_sources, gauge,
         prior=prior, seed=settings.seed, time_limit_s=time_limit_s, progress=progress,
     )  # fmt: skip
@@ -91,7 +98,8 @@ def to_calibration(
         captures=tuple(captures),
         score=result.score,
         predicted_score=result.predicted_score,
-        converged=result.converged,
+        # angles taken from the truth show what a method could reach; nobody may use them
+        converged=result.converged and result.gauge.kind != "oracle",
         lit_deg=result.lit_deg,
         metrics=dict(metrics or {}),
         created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -114,11 +122,20 @@ def require_good(
             best=calibration,
             hint="let the emitter show more directions, capture longer, or check --sources and --array",
         )
+    if result.gauge.kind == "oracle":
+        raise NotIdentifiable(
+            "gauge oracle: the absolute angles were taken from the truth, for diagnosis only",
+            parameters=["angle offset", "angle scale"],
+            hint="learn with --support, --anchor or --rotations",
+        )
     sigma_deg = result.gauge.angle_sigma_deg
     if not sigma_deg <= settings.angle_sigma_limit_deg:
         assumption = result.gauge.assumes or "nothing is known about the absolute angles"
+        hint = "give --support A:B, --anchor DEG or --rotations F, or let the emitter show more directions"
+        if settings.rotations and result.notes:
+            hint = "; ".join(n for n in result.notes if n.startswith(("turn ", "add ", "the turns "))) or hint
         raise NotIdentifiable(
             f"absolute angles are open by {sigma_deg:.2g} degrees (limit {settings.angle_sigma_limit_deg:g}): {assumption}",
             parameters=["angle offset", "angle scale"],
-            hint="give --support A:B or --anchor DEG, or let the emitter show more directions",
+            hint=hint,
         )

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from calib.online import Tracker
 from calib.result import LearnResult
+from calib.tracking.tracker import Tracker
 from hil.core.gauge import canonical
 from hil.core.geometry import ArrayGeometry
 from hil.learning.observe import CovarianceBatch
@@ -16,6 +16,8 @@ from hil.learning.observe import CovarianceBatch
 _RATE_HZ = 100.0
 #: Fewer matching nulls than this over a second of blocks: the array is no longer the one that was learned.
 _HEALTHY = 0.5
+#: `angle_sigma_deg` covers 90 % of cases: in standard deviations of a normal error.
+_COVER = 1.645
 
 
 class PhaseFollower:
@@ -26,16 +28,21 @@ class PhaseFollower:
     result : converged. last_sample : end of the data that it was learned from.
 
     The common phase never shows, and on a line neither does a ramp: that part of a drift moves all directions
-    together and needs the support's edges or an anchor, hence learning again.
+    together. It is followed by the edges of the support where that is what the absolute angles rest on; else it
+    needs learning again.
     """
 
     def __init__(
         self, result: LearnResult, geometry: ArrayGeometry, fc_hz: float, n_snapshots: int, last_sample: int
     ) -> None:
         self._result = result
+        edges = result.gauge.kind == "support" and geometry.kind == "line"
+        self._offset_sigma_deg = float("nan")
         self._tracker = Tracker(
             result.impairments, geometry, fc_hz, result.n_sources, n_snapshots,
-            support_deg=result.gauge.support_deg,
+            support_deg=result.gauge.support_deg, rates=True, follow_offset=edges,
+            start_offset_sigma_deg=result.gauge.offset_sigma_deg if edges else None,
+            scale_sigma=result.gauge.scale_sigma if edges else 0.0,
         )  # fmt: skip
         self.last_sample = last_sample
         self.healthy = True
@@ -48,8 +55,10 @@ class PhaseFollower:
         span_s = (batch.first_sample[-1] - batch.first_sample[0]) / batch.fs_hz
         batch = batch.thinned(max(1, round(span_s * _RATE_HZ)))
         matched = 0
-        for covariance in batch.covariance:
-            matched += self._tracker.update(covariance).used
+        for covariance, time_s in zip(batch.covariance, batch.time_s, strict=True):
+            track = self._tracker.update(covariance, time_s)
+            matched += track.used
+            self._offset_sigma_deg = track.offset_sigma_deg
         self.last_sample = int(batch.first_sample[-1]) + batch.n_snapshots
         self.healthy = matched >= _HEALTHY * len(batch) * self._result.n_sources
         return len(batch)
@@ -58,6 +67,17 @@ class PhaseFollower:
         """The learned result with the phases of now."""
         gain = self._tracker.gain
         scale = np.linalg.norm(self._result.impairments.gain) / np.linalg.norm(gain)
+        gauge = self._result.gauge
+        if np.isfinite(self._offset_sigma_deg):
+            # what the drift has opened since learning beyond what was open then
+            opened = max(self._offset_sigma_deg**2 - gauge.offset_sigma_deg**2, 0.0)
+            gauge = replace(
+                gauge,
+                offset_sigma_deg=self._offset_sigma_deg,
+                angle_sigma_deg=float(np.sqrt(gauge.angle_sigma_deg**2 + _COVER**2 * opened)),
+            )
         return replace(
-            self._result, impairments=canonical(replace(self._result.impairments, gain=gain * scale))
+            self._result,
+            impairments=canonical(replace(self._result.impairments, gain=gain * scale)),
+            gauge=gauge,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calib.gauge_line import ScalePrior, fit_support
+from calib.gauges.line import ScalePrior, fit_support
 from calib.learn import GaugeRequest, learn
 from hil.core.errors import NotIdentifiable
 from hil.core.gauge import canonical

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from calib.identifiability import subspace_motion
+from calib.fit_uncertainty import subspace_motion
 from calib.observations import Observations, mdl_sources, prepare
 from hil.core.errors import ShapeError
 from tests.physics.array_scenes import make_scene, uniform_line

@@ -76,7 +76,7 @@ def test_methods_are_named_and_unknown_ones_refused() -> None:
 
 
 def test_learning_without_gradients_loads_no_torch() -> None:
-    code = "import calib.learn, calib.verdict, calib.online, calib.train, sys; print('torch' in sys.modules)"
+    code = "import calib.learn, calib.verdict, calib.tracking.tracker, calib.train, sys; print('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )

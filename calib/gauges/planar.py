@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_ndtr
 
-from calib.gauge_line import Anchor
+from calib.gauges.line import Anchor
 
 _PRIOR_DOF = 6.0
 _COVERAGE = 0.95

@@ -8,9 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib.dwells import Dwells, edges_reached
-from calib.gauge_line import Affine, Anchor, ScalePrior, fit_anchors, fit_support
-from calib.gauge_planar import fit_rotation
+from calib.gauges.line import Affine, Anchor, ScalePrior, fit_anchors, fit_support
+from calib.gauges.oracle import ASSUMES, align_to_truth
+from calib.gauges.planar import fit_rotation
+from calib.gauges.standing import Sightings, standing_angles
+from calib.gauges.turn import SENSE_HINT, plane_sense, turned_line
+from calib.layout import Layout
 from calib.model import Model
+from calib.observations import Subspaces
+from calib.refine import Fit
 from calib.result import GaugeRequest
 from hil.core.errors import ConfigError, NotIdentifiable
 from hil.core.gauge import Gauge
@@ -39,13 +45,20 @@ class Fixed:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Angles of the blocks in the frame of the model: theta, sigma, valid (B, K), time (B,), dwells."""
+    """Angles of the blocks in the frame of the model: theta, sigma, valid (B, K), time (B,), dwells.
+
+    fit, sub, layout : what they come from, where at hand: the fit and the subspaces of its blocks tell how the
+    array's own uncertainty moves the angles, the layout is needed to compare with a truth.
+    """
 
     theta: NDArray[np.float64]
     sigma: NDArray[np.float64]
     valid: NDArray[np.bool_]
     time_s: NDArray[np.float64] | None
     dwells: Dwells
+    fit: Fit | None = None
+    sub: Subspaces | None = None
+    layout: Layout | None = None
 
 
 def fix_gauge(
@@ -57,7 +70,7 @@ def fix_gauge(
 ) -> Fixed:
     """Apply the request. nominal (N, D) centred and position_std in wavelengths.
 
-    Raises NotIdentifiable if an anchor cannot be found in the data.
+    Raises NotIdentifiable if an anchor or a standing emitter cannot be found in the data.
     """
     if model.is_line:
         return _fix_line(model, nominal, position_std, request, evidence)
@@ -110,15 +123,23 @@ def _fix_line(
         assumes = f"a source stood at {angles} degrees as stated"
         if len(anchors) == 1 and position_std > 0:
             assumes += f"; position errors are about {position_std:.2g} wavelengths (scale of angles)"
+    elif kind == "rotation":
+        field = support_rad or (-_FIELD_RAD, _FIELD_RAD)
+        seen = _seen_on_table(request, evidence, free_positions=position_std > 0, periodic=False)
+        affine, assumes, remarks = turned_line(seen, prior, field, find_anchors(request, evidence, line=True))
+        notes += remarks
     elif kind == "oracle" and request.truth is not None:
-        raise ConfigError(
-            "gauge oracle: not a way to learn; compare with the truth by calib.metrics.manifold_error"
-        )
+        match = align_to_truth(model, request.truth, evidence.layout)
+        affine = Affine(match.al, match.be, np.zeros((2, 2)), 0.0, 0.0)
+        assumes = ASSUMES
     else:
         affine = fit_support(samples, sigma, (-np.pi / 2, np.pi / 2), prior, (False, False))
         assumes = f"position errors are about {position_std:.2g} wavelengths and every source is in front of the array"
     # the data alone never show these on a line; where an assumption settles them, that is said as well
-    settled = {"support": ": set by the assumed support", "anchor": ": set by the given angles"}.get(kind, "")
+    settled = {
+        "support": ": set by the assumed support", "anchor": ": set by the given angles",
+        "rotation": ": set by the known turns", "oracle": ": taken from the truth",
+    }.get(kind, "")  # fmt: skip
     open_ = [f"angle offset (phase ramp along the line){settled}"]
     if position_std > 0:
         open_.append(f"angle scale (common scale of the positions){settled}")
@@ -156,6 +177,14 @@ def _fix_plane(
     sector = None
     if request.support_deg is not None and request.support_deg[1] - request.support_deg[0] < 350:
         sector = float(np.deg2rad(request.support_deg[0])), float(np.deg2rad(request.support_deg[1]))
+    notes: list[str] = []
+    if request.rotations:
+        notes = _checked_sense(_seen_on_table(request, evidence, free_positions=True, periodic=True))
+    if kind == "oracle" and request.truth is not None:
+        turn = -align_to_truth(model, request.truth, evidence.layout).rotation_rad
+        gauge = Gauge("oracle", ASSUMES, support_deg=request.support_deg)
+        return Fixed(model.shifted(turn).normalised(), gauge, np.zeros((1, 1)), 0.0,
+                     ["rotation of the array: taken from the truth"], 1.0, turn)  # fmt: skip
     if kind == "anchor":
         fit = fit_rotation(
             model.r, nominal, position_std, anchors=find_anchors(request, evidence, line=False)
@@ -177,10 +206,38 @@ def _fix_plane(
         assumes = f"position errors are about {position_std:.2g} wavelengths (rotation of the array)"
         open_ = ["rotation of the array"]
         kind = "none" if kind == "support" else kind
+        if kind == "rotation":
+            assumes += "; the sense of the table's turns excludes the mirror image"
+            notes.append(
+                "the turns of a table tell nothing about the azimuth of a planar array, only that it is not "
+                "mirrored: give one known azimuth (--anchor)"
+            )
     degrees = np.rad2deg([fit.delta_sigma, fit.angle_sigma_rad])
     gauge = Gauge(kind, assumes, float(degrees[0]), 0.0, float(degrees[1]), request.support_deg)
     fixed = model.shifted(fit.delta).normalised()
-    return Fixed(fixed, gauge, np.array([[fit.delta_sigma**2]]), abs(fit.tension), open_, 1.0, fit.delta)
+    covariance = np.array([[fit.delta_sigma**2]])
+    return Fixed(fixed, gauge, covariance, abs(fit.tension), open_, 1.0, fit.delta, tuple(notes))
+
+
+def _seen_on_table(
+    request: GaugeRequest, evidence: Evidence, *, free_positions: bool, periodic: bool
+) -> Sightings:
+    return standing_angles(
+        request.rotations, evidence.theta, evidence.sigma, evidence.valid, evidence.time_s,
+        periodic=periodic, fit=evidence.fit, sub=evidence.sub, free_positions=free_positions,
+    )  # fmt: skip
+
+
+def _checked_sense(seen: Sightings) -> list[str]:
+    """Refuse a plane that turns the wrong way; a remark if the turns cannot tell."""
+    sense = plane_sense(seen)
+    if sense < 0:
+        raise NotIdentifiable(
+            "table positions: the azimuths move against the stated turns",
+            parameters=["mirror"],
+            hint=SENSE_HINT,
+        )
+    return [] if sense else ["no emitter stood still over several table positions: the turns were not used"]
 
 
 def find_anchors(request: GaugeRequest, evidence: Evidence, *, line: bool) -> tuple[Anchor, ...]:

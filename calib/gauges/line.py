@@ -156,7 +156,7 @@ def fit_support(
         edge_std = float(np.sqrt(free @ (grid[0] - edge_mean) ** 2))
         spread = np.hypot(np.hypot(a_std, edge_std), noise)
         tension = (edge_mean - a_mean) / max(float(spread), 1e-9)
-    return _summary(grid, _weights((log_like + log_prior + measure).ravel()), support_rad, tension, uniform)
+    return summary(grid, _weights((log_like + log_prior + measure).ravel()), support_rad, tension, uniform)
 
 
 def fit_anchors(anchors: tuple[Anchor, ...], prior: ScalePrior, field_rad: tuple[float, float]) -> Affine:
@@ -186,7 +186,7 @@ def fit_anchors(anchors: tuple[Anchor, ...], prior: ScalePrior, field_rad: tuple
     nodes = np.array([-1.5, 0.0, 1.5]) * np.sqrt(1 / w.sum())
     chance = np.exp(-0.5 * np.array([-1.5, 0.0, 1.5]) ** 2)
     grid = np.stack((np.repeat(al, 3), (be[:, None] + nodes).ravel()))
-    return _summary(grid, (p[:, None] * chance / chance.sum()).ravel(), field_rad, float(tension), True)
+    return summary(grid, (p[:, None] * chance / chance.sum()).ravel(), field_rad, float(tension), True)
 
 
 def _weights(log_p: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -194,13 +194,14 @@ def _weights(log_p: NDArray[np.float64]) -> NDArray[np.float64]:
     return p / p.sum()
 
 
-def _summary(
+def summary(
     grid: NDArray[np.float64],
     p: NDArray[np.float64],
     field_rad: tuple[float, float],
     tension: float,
     uniform: bool,
 ) -> Affine:
+    """Mean, covariance and angle sigma of a posterior p (G,) on points (al, be), grid (2, G)."""
     mean = grid @ p
     delta = grid - mean[:, None]
     covariance = (delta * p) @ delta.T
@@ -257,8 +258,8 @@ def _density(
     u_hat: NDArray[np.float64], al: NDArray[np.float64], be: NDArray[np.float64], n: int
 ) -> NDArray[np.float64]:
     """Log density of samples uniform in angle: sum log(al / cos(angle)), samples binned when many."""
-    if n > 250:
-        counts, edges = np.histogram(u_hat, 250)
+    if n > 100:
+        counts, edges = np.histogram(u_hat, 100)
         centres = (edges[1:] + edges[:-1]) / 2
     else:
         counts, centres = np.ones(n), u_hat

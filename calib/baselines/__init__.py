@@ -1,0 +1,1 @@
+"""Published methods that serve as baselines of a comparison, in reduced form."""

@@ -1,0 +1,1 @@
+"""Fisher information of an array and of what its data have shown."""

@@ -1,0 +1,1 @@
+"""What settles the absolute angles that unlabelled data cannot show."""

@@ -1,0 +1,1 @@
+"""Calibration from known angles, alone or with unlabelled blocks."""

@@ -1,0 +1,105 @@
+"""The array of labelled nulls: gains, positions and, if wanted, a banded coupling, with its Jacobian.
+
+    a_m(d) = g_m sum_n C_mn exp(+j 2 pi r_n . d),   C = I + sum_l c_l T_l,   ||g|| = 1
+
+T_l is the symmetric Toeplitz matrix with ones l places off the diagonal. Directions d (G, D) are given, so
+elevation needs nothing of its own: on a line d = u, on a plane the (x, y) part of the unit vector.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calib.model import TWO_PI, Model
+
+
+@dataclass(frozen=True, slots=True)
+class CoupledModel:
+    """g (N,) complex128, r (N, D) wavelengths, c (L,) complex128 coupling of neighbours 1..L."""
+
+    g: NDArray[np.complex128]
+    r: NDArray[np.float64]
+    c: NDArray[np.complex128]
+
+    @property
+    def n_elements(self) -> int:
+        """N."""
+        return len(self.g)
+
+    @property
+    def size(self) -> int:
+        """Number of unknowns: N log-gains, N phases, D N positions, 2 L coupling."""
+        return (2 + self.r.shape[1]) * len(self.g) + 2 * len(self.c)
+
+    @property
+    def plain(self) -> Model:
+        """Without the coupling."""
+        return Model(self.g, self.r)
+
+    def coupling(self) -> NDArray[np.complex128]:
+        """C (N, N)."""
+        n = self.n_elements
+        out = np.eye(n, dtype=np.complex128)
+        for band, value in enumerate(self.c, start=1):
+            out += value * (np.eye(n, k=band) + np.eye(n, k=-band))
+        return out
+
+    def steering(self, d: NDArray[np.float64]) -> NDArray[np.complex128]:
+        """(G, N) at directions d (G, D)."""
+        return self.g * (self._wave(d) @ self.coupling().T)
+
+    def along(self, d: NDArray[np.float64], slope: NDArray[np.float64]) -> NDArray[np.complex128]:
+        """(G, N, Q): derivative of the steering along slopes (G, D, Q) of the direction."""
+        change = 1j * TWO_PI * np.einsum("nd,gdq->gnq", self.r, slope) * self._wave(d)[:, :, None]
+        return self.g[:, None] * np.einsum("mn,gnq->gmq", self.coupling(), change)
+
+    def jacobian(self, d: NDArray[np.float64]) -> NDArray[np.complex128]:
+        """(G, N, P): derivative by (log-gain, phase, position axes, Re c, Im c)."""
+        n, dims = self.r.shape
+        wave = self._wave(d)
+        mixing = self.coupling()
+        a = self.g * (wave @ mixing.T)
+        out = np.zeros((len(d), n, self.size), np.complex128)
+        index = np.arange(n)
+        out[:, index, index] = a
+        out[:, index, n + index] = 1j * a
+        moved = (self.g[:, None] * mixing)[None] * wave[:, None, :]  # (G, m, n)
+        for i in range(dims):
+            out[:, :, (2 + i) * n : (3 + i) * n] = 1j * TWO_PI * d[:, i, None, None] * moved
+        for band in range(1, len(self.c) + 1):
+            shifted = np.zeros_like(wave)
+            shifted[:, band:] += wave[:, :-band]
+            shifted[:, :-band] += wave[:, band:]
+            at = (2 + dims) * n + band - 1
+            out[:, :, at] = self.g * shifted
+            out[:, :, at + len(self.c)] = 1j * self.g * shifted
+        return out
+
+    def stepped(self, x: NDArray[np.float64]) -> CoupledModel:
+        """After the change x (P,) of the unknowns, with unit-norm gains and centred positions."""
+        n, dims = self.r.shape
+        g = self.g * np.exp(x[:n] + 1j * x[n : 2 * n])
+        r = self.r + x[2 * n : (2 + dims) * n].reshape(dims, n).T
+        bands = len(self.c)
+        c = self.c + x[(2 + dims) * n :][:bands] + 1j * x[(2 + dims) * n + bands :]
+        return CoupledModel(g / np.linalg.norm(g), r - r.mean(axis=0), c)
+
+    def unseen(self) -> NDArray[np.float64]:
+        """(2 + D, P) unknown directions that no label shows: common gain, common phase, common shift."""
+        n, dims = self.r.shape
+        out = np.zeros((2 + dims, self.size))
+        out[0, :n] = np.abs(self.g) ** 2
+        out[1, n : 2 * n] = 1.0
+        for i in range(dims):
+            out[2 + i, (2 + i) * n : (3 + i) * n] = 1.0
+        return out / np.linalg.norm(out, axis=1, keepdims=True)
+
+    def with_plain(self, model: Model) -> CoupledModel:
+        """The same coupling with another model's gains and positions."""
+        return replace(self, g=model.g, r=model.r)
+
+    def _wave(self, d: NDArray[np.float64]) -> NDArray[np.complex128]:
+        return np.exp(1j * TWO_PI * (d @ self.r.T))

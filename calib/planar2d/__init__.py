@@ -1,0 +1,1 @@
+"""Planar arrays with sources at free azimuth and elevation."""

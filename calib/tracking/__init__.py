@@ -1,0 +1,1 @@
+"""Following drift of the phases block by block."""
