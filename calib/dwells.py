@@ -111,20 +111,28 @@ def _merge_repeats(
     for low, high in zip(first.tolist(), [*first[1:].tolist(), n], strict=True):
         part, noise = theta[low:high], sigma[low:high]
         if len(part) >= 6:
-            typical = float(np.median(noise))
+            typical = _quantile(np.sort(noise), 0.5)
             if len(part) <= 24 * n * typical / spread + 4:
                 keep_theta += part.tolist()
                 keep_sigma += noise.tolist()
                 continue
-            core = float(np.quantile(part, 0.95) - np.quantile(part, 0.05))
+            core = _quantile(part, 0.95) - _quantile(part, 0.05)
             expected = n * (core + 6 * typical) / spread
             if len(part) > 4 * expected + 4 and core < 12 * typical:
-                keep_theta.append(float(np.median(part)))
+                keep_theta.append(_quantile(part, 0.5))
                 keep_sigma.append(typical / np.sqrt(len(part)))
                 continue
         keep_theta += part.tolist()
         keep_sigma += noise.tolist()
     return np.array(keep_theta), np.array(keep_sigma)
+
+
+def _quantile(ascending: NDArray[np.float64], fraction: float) -> float:
+    """Of values in order: numpy's own costs more than the rest of the loop."""
+    place = fraction * (len(ascending) - 1)
+    below = int(place)
+    above = min(below + 1, len(ascending) - 1)
+    return float(ascending[below] + (place - below) * (ascending[above] - ascending[below]))
 
 
 def edges_reached(dwells: Dwells) -> tuple[bool, bool]:

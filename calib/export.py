@@ -7,11 +7,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.fit_uncertainty import parameter_covariance
 from calib.gauges.fix import Fixed
 from calib.layout import Layout
 from calib.model import TWO_PI, Model
-from calib.observations import Prepared, Subspaces
+from calib.observations import Prepared
 from calib.refine import Fit
 from hil.core.calibration import Sigma
 from hil.core.gauge import canonical
@@ -39,13 +38,13 @@ def model_of(imp: Impairments, layout: Layout, whitening: NDArray[np.float64] | 
     return Model(gain, layout.nominal + error).normalised()
 
 
-def sigma_of(fit: Fit, sub: Subspaces, layout: Layout, fixed: Fixed) -> Sigma:
+def sigma_of(fit: Fit, layout: Layout, fixed: Fixed, covariance: NDArray[np.float64]) -> Sigma:
     """One sigma per parameter: the data's information plus what the gauge leaves open.
 
+    covariance : `calib.fit_uncertainty.parameter_covariance`.
     gain_db relative to ||g||, phase_deg relative to the reference element 0, position_m around the mean.
     """
     free = layout.position_std > 0
-    covariance = parameter_covariance(fit, sub, free)
     n, dims = fit.model.r.shape
     phase = covariance[n : 2 * n, n : 2 * n].copy()
     position = covariance[2 * n :, 2 * n :].copy()

@@ -31,6 +31,15 @@ def normal_equations(
     model: Model, sub: Subspaces, theta: NDArray[np.float64], weight: NDArray[np.float64]
 ) -> NormalEquations:
     """Assemble for peaks theta (B, K) with weights (B, K)."""
+    parts = [_part(model, piece, theta[at], weight[at]) for at, piece in sub.parts()]
+    hessian = np.sum([part.hessian for part in parts], axis=0)
+    gradient = np.sum([part.gradient for part in parts], axis=0)
+    return NormalEquations((hessian + hessian.T) / 2, gradient, sum(part.total_weight for part in parts))
+
+
+def _part(
+    model: Model, sub: Subspaces, theta: NDArray[np.float64], weight: NDArray[np.float64]
+) -> NormalEquations:
     n, dims = model.r.shape
     used = weight > 0
     w = weight[used]
@@ -76,7 +85,7 @@ def normal_equations(
     angle_gradient = -TWO_PI * np.einsum("ln->l", q.imag) * scale
     gradient = np.concatenate([w @ q1.real] + [(w * f) @ q1.imag for f in factors])
     gradient -= (w * angle_gradient) @ along
-    return NormalEquations((hessian + hessian.T) / 2, gradient, float(w.sum()))
+    return NormalEquations(hessian, gradient, float(w.sum()))
 
 
 def pins(model: Model, free_positions: bool) -> list[NDArray[np.float64]]:

@@ -75,11 +75,12 @@ def describe(
     evidence: Evidence,
     *,
     known_shape: bool = False,
+    covariance: NDArray[np.float64] | None = None,
 ) -> LearnResult:
     """The verdict with everything it rests on (impairments and sigma are filled in elsewhere).
 
-    known_shape : positions and gains inside groups are known from an earlier calibration, so that unlit
-    directions need no data and few angles are enough.
+    covariance : of the parameters, if it is there already. known_shape : positions and gains inside groups are
+    known from an earlier calibration, so that unlit directions need no data and few angles are enough.
     """
     model = fixed.model
     n = model.n_elements
@@ -88,7 +89,8 @@ def describe(
     if not model.is_line:
         angles = np.sort((angles + np.pi) % (2 * np.pi) - np.pi)
     lit, holes, coverage = lit_range(model, angles)
-    covariance = parameter_covariance(fit, prepared.sub, free_positions)
+    if covariance is None:
+        covariance = parameter_covariance(fit, prepared.sub, free_positions)
     loss = np.zeros(1) if known_shape else manifold_loss(fit.model, covariance, _field(model, fixed))
     threshold = fit.score.threshold - 0.05 + EXCESS_ALLOWANCE
     result = LearnResult(

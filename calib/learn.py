@@ -11,7 +11,7 @@ from calib import export, judge
 from calib.cold_start import Found, Search, finish_line, search_line
 from calib.cold_start_planar import Sector, finish_planar, search_planar
 from calib.dwells import find_dwells
-from calib.fit_uncertainty import peak_sigma
+from calib.fit_uncertainty import parameter_covariance, peak_sigma
 from calib.gauges.fix import Evidence, fix_gauge
 from calib.layout import Layout, layout_of
 from calib.model import Model
@@ -146,9 +146,11 @@ def assemble(
     time_s = None if obs.time_s is None else obs.time_s[prepared.index]
     evidence = Evidence(fit.theta, sigma_theta, valid, time_s, dwells, fit, prepared.sub, layout)
     fixed = fix_gauge(fit.model, layout.nominal, layout.position_std, gauge, evidence)
-    result = judge.describe(fit, prepared, layout.nominal, layout.position_std > 0, fixed, evidence)
+    free = layout.position_std > 0
+    covariance = parameter_covariance(fit, prepared.sub, free)
+    result = judge.describe(fit, prepared, layout.nominal, free, fixed, evidence, covariance=covariance)
     result.impairments = export.impairments(fixed.model, layout, prepared.whitening)
-    result.sigma = export.sigma_of(fit, prepared.sub, layout, fixed)
+    result.sigma = export.sigma_of(fit, layout, fixed, covariance)
     result.peaks_deg = export.peaks_deg(fit, prepared, fixed, layout.is_line)
     return result
 

@@ -108,8 +108,21 @@ def find_peaks(
     K + 2 local minima of a grid are refined before the choice: on the grid alone aliases win by chance.
     """
     grid = model.grid(limit)
+    steering = np.ascontiguousarray(model.steering(grid).T)
+    found = [_find_peaks(model, piece, grid, steering, limit, n_newton) for _, piece in sub.parts()]
+    return np.concatenate([theta for theta, _ in found]), np.concatenate([d for _, d in found])
+
+
+def _find_peaks(
+    model: Model,
+    sub: Subspaces,
+    grid: NDArray[np.float64],
+    steering: NDArray[np.complex128],
+    limit: tuple[float, float],
+    n_newton: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     b, n, k = sub.signal.shape
-    response = sub.signal.conj().transpose(0, 2, 1).reshape(b * k, n) @ model.steering(grid).T
+    response = sub.signal.conj().transpose(0, 2, 1).reshape(b * k, n) @ steering
     power = response.real**2 + response.imag**2
     depth = 1 - power.reshape(b, k, -1).sum(axis=1)
     is_minimum = np.empty(depth.shape, bool)
