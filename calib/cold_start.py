@@ -149,7 +149,7 @@ def _attempts(job: Search, sub: Subspaces) -> Iterator[Model]:
     for start in deterministic:
         yield converge(job, sub, start, phases_first=True)
         yield converge(job, sub, start, phases_first=False)
-    if n < 4:
+    if n - 1 < max(job.n_sources + 1, 3):  # a window needs a noise subspace
         windows: list[int] = []
     else:
         windows = [min(n - 1, job.n_sources + extra) for extra in (4, 3, 5)]

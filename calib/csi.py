@@ -59,7 +59,12 @@ class ChannelResponses:
         if blocks < 1 or elements < 3 or carriers < 2:
             raise ShapeError(f"csi: {csi.shape}, needs a block, 3 elements and 2 subcarriers at least")
         object.__setattr__(self, "csi", csi)
-        spacing = float(self.subcarrier_spacing_hz)
+        try:
+            spacing = float(self.subcarrier_spacing_hz)
+        except (TypeError, ValueError) as err:
+            raise ConfigError(
+                f"subcarrier_spacing_hz: {self.subcarrier_spacing_hz!r} is not a number"
+            ) from err
         if not (np.isfinite(spacing) and spacing > 0):
             raise ConfigError(f"subcarrier_spacing_hz: {spacing:g} is not a positive frequency")
         object.__setattr__(self, "subcarrier_spacing_hz", spacing)
@@ -178,7 +183,10 @@ def checked_sectors(
     sector_deg: NDArray[np.float64] | tuple[float, float], n_blocks: int
 ) -> NDArray[np.float64]:
     """Sectors as read-only (B, 2) degrees. Raises ShapeError, ConfigError (see `ChannelResponses`)."""
-    sector = np.asarray(sector_deg, dtype=np.float64)
+    try:
+        sector = np.asarray(sector_deg, dtype=np.float64)
+    except (TypeError, ValueError) as err:
+        raise ConfigError(f"sector_deg: {sector_deg!r} is not (low, high) in degrees") from err
     if sector.shape == (2,):
         sector = np.tile(sector, (n_blocks, 1))
     sector = array("sector_deg", sector, np.float64, (n_blocks, 2))

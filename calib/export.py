@@ -50,8 +50,12 @@ def sigma_of(fit: Fit, layout: Layout, fixed: Fixed, covariance: NDArray[np.floa
     position = covariance[2 * n :, 2 * n :].copy()
     r = fixed.model.r - fixed.model.r.mean(axis=0)
     if fit.model.is_line:
-        phase += TWO_PI**2 * fixed.covariance[1, 1] * np.outer(r[:, 0], r[:, 0])
-        position = position / fixed.al**2 + fixed.covariance[0, 0] * np.outer(r[:, 0], r[:, 0])
+        # the ramp is -2 pi r be with r = r_fit / al: what is open of al moves it too
+        ratio = fixed.be / fixed.al
+        ramp = fixed.covariance[1, 1] - 2 * ratio * fixed.covariance[0, 1] + ratio**2 * fixed.covariance[0, 0]
+        phase += TWO_PI**2 * max(float(ramp), 0.0) * np.outer(r[:, 0], r[:, 0])
+        # r_fit / al likewise
+        position = (position + fixed.covariance[0, 0] * np.outer(r[:, 0], r[:, 0])) / fixed.al**2
     elif free:
         turn = np.concatenate((r[:, 1], -r[:, 0]))
         position += fixed.covariance[0, 0] * np.outer(turn, turn)

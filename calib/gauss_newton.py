@@ -42,6 +42,9 @@ def _part(
 ) -> NormalEquations:
     n, dims = model.r.shape
     used = weight > 0
+    if not used.any():
+        size = (2 + dims) * n
+        return NormalEquations(np.zeros((size, size)), np.zeros(size), 0.0)
     w = weight[used]
     a = model.steering(theta)
     a_conj = a.conj()

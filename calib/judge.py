@@ -145,6 +145,17 @@ def _why_not(
         )
     elif not excess < result.excess_threshold:
         return _shallow(result, misfit)
+    # before what does not fit: where the lit angles determine no array, anything may not
+    result.field_loss += 4 * misfit * (slack > 0)
+    if not result.field_loss < MAX_FIELD_LOSS:
+        result.not_identifiable.append(
+            f"the array outside {_degrees(result.lit_deg)}"
+            + (" and inside its gaps" * bool(result.holes_deg))
+        )
+        return (
+            "the angles seen leave the array undetermined elsewhere: 1 - correlation up to "
+            f"{result.field_loss:.1g} (limit {MAX_FIELD_LOSS:g})"
+        )
     outliers = float(np.mean(score.per_peak[clear] > _OUTLIER + slack))
     if outliers > _MAX_OUTLIERS:
         return (
@@ -162,16 +173,6 @@ def _why_not(
             f"{100 * outliers:.0f} % of the nulls fit no angle of this array and were left out (other emitters, "
             "reflections, a channel that drops out)"
         )
-    result.field_loss += 4 * misfit * (slack > 0)
-    if not result.field_loss < MAX_FIELD_LOSS:
-        result.not_identifiable.append(
-            f"the array outside {_degrees(result.lit_deg)}"
-            + (" and inside its gaps" * bool(result.holes_deg))
-        )
-        return (
-            "the angles seen leave the array undetermined elsewhere: 1 - correlation up to "
-            f"{result.field_loss:.1g} (limit {MAX_FIELD_LOSS:g})"
-        )
     if fixed.tension > MAX_TENSION:
         return (
             f"the assumption that {fixed.gauge.assumes} disagrees with the nominal positions by "
@@ -186,10 +187,11 @@ def _degrees(lit: tuple[float, float] | None) -> str:
 
 def count_distinct(angles: NDArray[np.float64], width: float) -> int:
     """How many of the angles (G,), ascending, can be picked with no two closer than `width`."""
+    angles = angles[np.isfinite(angles)]
     count, at = 0, 0
     while at < len(angles):
         count += 1
-        at = int(np.searchsorted(angles, angles[at] + width, side="left"))
+        at = max(at + 1, int(np.searchsorted(angles, angles[at] + width, side="left")))
     return count
 
 

@@ -45,6 +45,10 @@ class Observations:
         cov = array("covariance", self.covariance, np.complex128, (None, None, None))
         if cov.shape[1] != cov.shape[2]:
             raise ShapeError(f"covariance: {cov.shape[1]} x {cov.shape[2]} is not square")
+        if not len(cov):
+            raise ShapeError(
+                "covariance: no blocks", hint="capture longer, or name an interval with samples in it"
+            )
         if cov.shape[1] < 3:
             raise ShapeError("covariance: learning an array needs at least 3 elements")
         if self.n_snapshots <= cov.shape[1]:

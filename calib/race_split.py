@@ -44,10 +44,10 @@ def split_blocks(obs: Observations, n_sources: int | None, held_out: float) -> S
     count = int(dwell[-1]) + 1 if b else 0
     period = round(1 / held_out)
     if count >= _MIN_DWELLS and not gliding:
-        chosen = dwell % period == period // 2
-        words = (
-            f"every {_nth(period)} of {count} dwells is held out: whole dwells, so that other angles judge"
-        )
+        # drawn within each run of dwells: emitters that hop in a fixed cycle would else show one angle only
+        runs = np.random.default_rng(0).integers(period, size=count // period + 1)
+        chosen = dwell % period == runs[dwell // period]
+        words = f"one of every {period} of {count} dwells is held out, drawn at random: whole dwells, so that other angles judge"
     else:
         part = np.arange(b) * min(_SEGMENTS, b) // max(b, 1)
         chosen = part % period == period // 2

@@ -20,7 +20,7 @@ from calib.fit_uncertainty import peak_sigma
 from calib.gauges.fix import Evidence, Fixed, fix_gauge
 from calib.gauss_newton import noise_variance, normal_equations
 from calib.layout import layout_of
-from calib.model import Model, find_peaks
+from calib.model import TWO_PI, Model, find_peaks
 from calib.observations import Observations, Prepared, Subspaces, prepare
 from calib.pilot.model import CoupledModel
 from calib.pilot.sigma import angle_error
@@ -34,7 +34,6 @@ from hil.core.impairments import ideal
 
 _ACCEPT_EXCESS = 1.0
 _ATTEMPTS = 400
-_REACH = 1.3
 _SEARCH_BLOCKS = 120
 _FIELD = (-1.02, 1.02)
 
@@ -85,9 +84,7 @@ def relearn_phase(
     subset = np.unique(np.linspace(0, len(prepared.index) - 1, _SEARCH_BLOCKS).astype(int))
     limit = _FIELD
     if ramp_open:
-        best, steps = _all_phases(model, prepared, subset, gauge, seed, deadline, stop)
-        theta, depth = find_peaks(best, prepared.sub, (-_REACH, _REACH))
-        limit = limits(theta, depth)
+        best, steps, limit = _all_phases(model, prepared, subset, gauge, seed, deadline, stop)
     else:
         best, steps = _group_phases(model, prepared.sub.select(subset), shape, seed, deadline, stop)
     best = _iterate(best, prepared.sub, shape, 5, limit, ramp_open, final=True)
@@ -113,7 +110,9 @@ def relearn_phase(
     result.impairments = canonical(
         replace(calibration.impairments, gain=learned.gain), calibration.reference_element
     )
-    result.sigma = _sigma(fit, prepared.sub, shape, calibration.sigma, layout.order, ramp_open)
+    result.sigma = _sigma(
+        fit, prepared.sub, shape, calibration.sigma, layout.order, ramp_open, fixed.covariance
+    )
     result.peaks_deg = export.peaks_deg(fit, prepared, fixed, best.is_line)
     result.seconds, result.steps = time.monotonic() - begin, steps
     return result
@@ -151,8 +150,8 @@ def _all_phases(
     seed: int,
     deadline: float,
     stop: Callable[[], bool] | None,
-) -> tuple[Model, int]:
-    """Every phase new on a line: a cold start with known positions, its sources centred on u = 0.
+) -> tuple[Model, int, tuple[float, float]]:
+    """Every phase new on a line: a cold start with known positions, its sources centred on u = 0; their range.
 
     The ramp is open until the gauge is fixed: without centring it would push sources out of the visible range.
     """
@@ -173,7 +172,8 @@ def _all_phases(
     fit = finish_line(found.model, prepared.sub, model.r, False)
     # the moduli survive a retune and are known better than a second of data tells them
     g = np.abs(model.g) * np.exp(1j * np.angle(fit.model.g))
-    return replace(model, g=g).normalised(), job.steps[0]
+    # the range comes from the fit: with equal spacing a wider one would see every source twice
+    return replace(model, g=g).normalised(), job.steps[0], limits(fit.theta, fit.depth)
 
 
 def _widened(gauge: Gauge, model: Model, covariance: NDArray[np.float64]) -> Gauge:
@@ -264,10 +264,14 @@ def _sigma(
     old: Sigma,
     order: NDArray[np.intp],
     ramp_open: bool,
+    gauge: NDArray[np.float64],
 ) -> Sigma:
-    """The old sigma with the group phases' own added."""
+    """The old sigma with the group phases' own added, and what the gauge (2, 2) leaves open of the ramp."""
     n = fit.model.n_elements
     covariance = _phase_covariance(fit, sub, basis, ramp_open=ramp_open)
+    if ramp_open:
+        r = fit.model.r[:, 0] - fit.model.r[:, 0].mean()
+        covariance = covariance + TWO_PI**2 * gauge[1, 1] * np.outer(r, r)
     at = int(np.flatnonzero(order == 0)[0])
     variance = np.diag(covariance) + covariance[at, at] - 2 * covariance[:, at]
     phase = np.empty(n)

@@ -72,11 +72,13 @@ def fit_array(
         covariance=prepared.covariance[subset], snapshots=prepared.snapshots, n_sources=prepared.n_sources,
         nominal=layout.nominal, position_std=layout.position_std, support_u=None,
         rng=np.random.default_rng(seed), deadline=time.monotonic() + time_limit_s,
+        free_positions=layout.position_std > 0,
     )  # fmt: skip
+    free = layout.position_std > 0
     if layout.is_line:
-        fit = finish_line(search_line(job).model, prepared.sub, layout.nominal, True)
+        fit = finish_line(search_line(job).model, prepared.sub, layout.nominal, free)
     else:
-        fit = finish_planar(search_planar(job, Sector()).model, prepared.sub, layout.nominal, True)
+        fit = finish_planar(search_planar(job, Sector()).model, prepared.sub, layout.nominal, free)
     sigma = peak_sigma(fit.model, prepared.sub, fit.theta)
     valid = fit.weight > 0
     time_s = None if obs.time_s is None else obs.time_s[prepared.index]

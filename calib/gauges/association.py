@@ -125,6 +125,7 @@ def solve(
     used = fit.owner >= 0
     owner, heading, u = fit.owner[used], seen.heading_rad[used], seen.angle[used]
     base = seen.covariance[np.ix_(used, used)]
+    together = seen.position[used][:, None] == seen.position[used]
     x = np.concatenate(([fit.kappa, fit.offset], fit.emitters))
     a_mean, a_std = prior.moments()
     a_std = max(a_std, 1e-7)
@@ -138,7 +139,9 @@ def solve(
         slope = x[0] * np.cos(phase)
         if step < 4:  # the table's scatter acts through the slope
             try:
-                whiten = np.linalg.inv(np.linalg.cholesky(base + np.diag((table_rad * slope) ** 2 + 1e-16)))
+                # one error of the table moves all that was seen at that position
+                common = table_rad**2 * np.outer(slope, slope) * together
+                whiten = np.linalg.inv(np.linalg.cholesky(base + common + 1e-16 * np.eye(n)))
             except np.linalg.LinAlgError:
                 return None
         jacobian = np.zeros((n + 1 + len(anchors), size))

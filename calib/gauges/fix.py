@@ -288,8 +288,10 @@ def _standing(
             f"anchor {name} degrees: no source stands still in its interval",
             parameters=["angle offset"], hint=hint,
         )  # fmt: skip
-    rivals = candidates[share > 0.6]
-    if np.any(np.abs(rivals - candidates[best]) > 20 * noise):
+    apart = candidates[share > 0.6] - candidates[best]
+    if periodic:
+        apart = (apart + np.pi) % (2 * np.pi) - np.pi
+    if np.any(np.abs(apart) > 20 * noise):
         raise NotIdentifiable(
             f"anchor {name} degrees: several sources stand still in its interval",
             parameters=["angle offset"], hint="name an interval with one standing source",

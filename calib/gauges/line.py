@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from scipy.special import log_ndtr
 from scipy.stats import kstwobign
 
+from hil.core.errors import NotIdentifiable
+
 _PRIOR_DOF = 6.0  # how strongly the stated position std is believed against the learned positions
 _STEEP_COS = 0.35  # of the angle at an edge, about 70 degrees: du = cos d(angle) is small there
 _COVERAGE = 0.95  # of the posterior; against the truth 0.90 and more were measured
@@ -108,6 +110,11 @@ def fit_support(
     reached : whether each edge was reached. Where not, that edge only bounds the samples.
     """
     u_hat, sigma = _without_strays(u_hat, sigma)
+    if len(u_hat) < 2:
+        raise NotIdentifiable(
+            f"support: {len(u_hat)} angle{'s' * (len(u_hat) != 1)} seen cannot fill it",
+            parameters=["angle offset", "angle scale"], hint="let the emitters show more directions",
+        )  # fmt: skip
     low, high = np.sin(support_rad[0]), np.sin(support_rad[1])
     span = high - low
     a_mean, a_std = prior.moments()
@@ -158,24 +165,33 @@ def fit_support(
         spread = np.hypot(np.hypot(a_std, edge_std), noise)
         tension = (edge_mean - a_mean) / max(float(spread), 1e-9)
     weights = _weights((log_like + log_prior + measure).ravel())
-    steep = min(edge_cos) < _STEEP_COS and noise > 5 * width * min(edge_cos) / (n * scale_al)
-    if steep:
+    steep = [
+        is_reached and cosine < _STEEP_COS and noise > 5 * width * cosine / (n * scale_al)
+        for is_reached, cosine in zip(reached, edge_cos, strict=True)
+    ]
+    if any(steep):
         # samples pushed over a steep edge by noise are not what the likelihood takes them for
-        mean_al, mean_be = float(weights @ grid[0]), float(weights @ grid[1])
-        grid, weights = _blurred(((low - mean_be) / mean_al, (high - mean_be) / mean_al), (low, high), noise)
+        grid, weights = _blurred(grid, weights, (low, high), (noise * steep[0], noise * steep[1]))
     return summary(grid, weights, support_rad, tension, uniform)
 
 
 def _blurred(
-    edges: tuple[float, float], known: tuple[float, float], noise: float
+    grid: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    support: tuple[float, float],
+    blur: tuple[float, float],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(al, be) points (2, G) and weights for edges in u_hat that are known to within `noise` each."""
-    z = np.linspace(-3, 3, 41)
-    lower, upper = np.meshgrid(edges[0] + noise * z, edges[1] + noise * z, indexing="ij")
-    al = (known[1] - known[0]) / (upper - lower)
-    chance = np.exp(-0.5 * z**2)
-    weights = np.outer(chance, chance).ravel()
-    return np.stack((al.ravel(), (known[0] - al * lower).ravel())), weights / weights.sum()
+    """A posterior on points (al, be), grid (2, G), with either edge of the support blurred by its own sigma in u_hat."""
+    kept = weights > 1e-6 * weights.max()
+    (al, be), weights = grid[:, kept], weights[kept]
+    z = np.linspace(-2.5, 2.5, 11)
+    shift_lo, shift_hi = (part.ravel() for part in np.meshgrid(blur[0] * z, blur[1] * z, indexing="ij"))
+    chance = np.outer(np.exp(-0.5 * z**2), np.exp(-0.5 * z**2)).ravel()
+    lower = ((support[0] - be) / al)[:, None] + shift_lo
+    upper = ((support[1] - be) / al)[:, None] + shift_hi
+    al = (support[1] - support[0]) / (upper - lower)
+    spread = (weights[:, None] * chance).ravel()
+    return np.stack((al.ravel(), (support[0] - al * lower).ravel())), spread / spread.sum()
 
 
 def fit_anchors(anchors: tuple[Anchor, ...], prior: ScalePrior, field_rad: tuple[float, float]) -> Affine:

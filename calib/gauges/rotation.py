@@ -23,8 +23,9 @@ from calib.gauges.standing import Sightings
 
 _TOLERANCES_RAD = np.deg2rad([5.0, 2.5, 1.2, 0.6, 0.3])
 #: How far a table may be from its stated angles: tried in turn, then estimated from the residuals.
-_TABLE_RAD = np.deg2rad([0.0, 0.06, 0.2])
+_TABLE_RAD = np.deg2rad([0.05, 0.1, 0.2])
 _MOST_TABLE_ERROR_RAD = np.deg2rad(0.4)
+_TABLE_FLOOR_RAD = float(np.deg2rad(0.05))  # few tables are better, and few sightings cannot show it
 _GATE = 5.0
 _MODE_COST = 8.0
 _REFINED = 5
@@ -156,20 +157,20 @@ def _explained(fit: Assignment, prior: ScalePrior, anchors: tuple[Anchor, ...]) 
 
 
 def _table_sigma(seen: Sightings, prior: ScalePrior, anchors: tuple[Anchor, ...], fit: Assignment) -> float:
-    """Scatter of the table that brings chi2 down to its freedom; 0 if noise explains the residuals."""
+    """Scatter of the table that brings chi2 down to its freedom, at least what is granted to any table."""
     freedom = _freedom(fit, prior, anchors)
     if freedom < 1:
-        return 0.0
+        return _TABLE_FLOOR_RAD
 
     def surplus(table_rad: float) -> float:
         again = solve(seen, prior, anchors, fit, table_rad)
         return (again.chi2 if again is not None else fit.chi2) - freedom
 
-    if surplus(0.0) < 2 * np.sqrt(2 * freedom):
-        return 0.0
+    if surplus(_TABLE_FLOOR_RAD) < 2 * np.sqrt(2 * freedom):
+        return _TABLE_FLOOR_RAD
     if surplus(_MOST_TABLE_ERROR_RAD) > 0:
         return _MOST_TABLE_ERROR_RAD
-    low, high = 0.0, _MOST_TABLE_ERROR_RAD
+    low, high = _TABLE_FLOOR_RAD, _MOST_TABLE_ERROR_RAD
     for _ in range(9):
         middle = (low + high) / 2
         low, high = (middle, high) if surplus(middle) > 0 else (low, middle)
@@ -216,7 +217,7 @@ def _posterior(
         covariance = mode.covariance
         assert covariance is not None
         draws = rng.multivariate_normal(np.zeros(2), covariance, _DRAWS, check_valid="ignore", method="eigh")
-        if table_rad > 0:  # estimated from the residuals themselves
+        if table_rad > _TABLE_FLOOR_RAD:  # estimated from the residuals themselves
             draws *= np.sqrt(freedom / rng.chisquare(max(freedom, 1), _DRAWS))[:, None]
         kappa, offset = mode.kappa + draws[:, 0], mode.offset + draws[:, 1]
         good = kappa * np.sign(mode.kappa) > 0.2

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaincinv
 
 from calib.gpi.delay import Reduced
+from hil.core.errors import NotIdentifiable
 
 _MIN_OUTSIDE = 4
 
@@ -35,7 +36,14 @@ def noise_levels(data: Reduced) -> NDArray[np.float64]:
 
 def whitened(data: Reduced) -> tuple[Reduced, NDArray[np.float64]]:
     """The data with N0 = 1 on every element, and the factor (N,) that did it."""
-    factor = 1 / np.sqrt(noise_levels(data))
+    levels = noise_levels(data)
+    dead = np.flatnonzero(~(levels > 1e-12 * np.median(levels)))
+    if len(dead):
+        raise NotIdentifiable(
+            f"element {', '.join(str(m) for m in dead)} hears nothing, not even noise",
+            parameters=["gain"], hint="check the cable and port of that channel, or leave it out",
+        )  # fmt: skip
+    factor = 1 / np.sqrt(levels)
     return data.scaled(factor), factor
 
 

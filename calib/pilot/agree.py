@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import f as f_distribution
+from scipy.stats import t as student
 
 from calib.pilot.fit import Extra, Labelled, Unknowns, group_excess, located, solve, start
 from calib.pilot.model import CoupledModel
@@ -173,7 +174,9 @@ def scatter_of(model: CoupledModel, lab: Labelled, needed: int) -> float:
         extra = float(np.mean(square[used])) * len(lab) / spare - floor
     else:
         extra = float(np.median(square[used])) / 0.455 * len(lab) / spare - floor  # 0.455: median of chi2_1
-    return float(np.sqrt(max(extra, 0.0)))
+    # of a few statements the scatter itself is known badly
+    widened = float(student.ppf(0.95, spare) / student.ppf(0.95, 1e6))
+    return widened * float(np.sqrt(max(extra, 0.0)))
 
 
 def _odd_one(

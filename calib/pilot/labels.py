@@ -26,7 +26,11 @@ class Interval:
 
     def __post_init__(self) -> None:
         if not self.t0_s < self.t1_s:
-            raise ConfigError(f"label: {self.t0_s:g} to {self.t1_s:g} s is empty", where="labels")
+            raise ConfigError(
+                f"label: {self.t0_s:g} to {self.t1_s:g} s is empty",
+                where="labels",
+                hint="t1_s must be after t0_s",
+            )
         _check_angles(self.angle_deg, self.elevation_deg, self.sigma_deg)
 
 

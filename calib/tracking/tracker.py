@@ -150,6 +150,8 @@ class Tracker:
         n = len(self._g)
         if cov.shape != (n, n):
             raise ShapeError(f"covariance: shape {cov.shape}, expected {(n, n)}")
+        if not np.isfinite(cov).all():
+            raise ShapeError("covariance: contains values that are not finite")
         order = self._layout.order
         self._predict(time_s)
         cov = cov[self._pick]

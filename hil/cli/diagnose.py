@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hil.cli.options import ArrayOption, CalibrationOption
+from hil.cli.options import ArrayOption, CalibrationOption, is_device
 from hil.cli.output import JsonOption, console, emit
 from hil.core.errors import ConfigError
 from hil.core.units import parse_quantity
@@ -83,21 +83,26 @@ def diagnose(
       hil diagnose ula:8:0.7 --fc 2.4e9 --plot lobes.png
     """
     from hil.jobs.diagnose import diagnose_array, diagnose_recording
-    from hil.learning.settings import parse_anchors, parse_sources, parse_support, read_rotations
+    from hil.learning.settings import parse_flat_anchors, parse_sources, parse_support, read_rotations
 
     if not 0 < threshold < 1:
         raise ConfigError("must lie between 0 and 1", where="--threshold")
     if not 0 < positions < 10:
         raise ConfigError("must be between 0 and 10 wavelengths", where="--position-std")
-    if sigma_limit is not None and not sigma_limit > 0:
-        raise ConfigError("must be positive", where="--sigma-limit")
+    if sigma_limit is not None and not 0 < sigma_limit <= 90:
+        raise ConfigError("must be over 0 and at most 90 degrees", where="--sigma-limit")
+    if is_device(source) and not source.startswith("replay:"):
+        raise ConfigError(
+            "a device cannot be looked at before it has been recorded", where=source,
+            hint="hil capture DEVICE rec.sigmf-meta --seconds 5, then hil diagnose rec.sigmf-meta",
+        )  # fmt: skip
     if _is_array(source):
-        if array is not None or wiggle:
-            raise ConfigError(
-                f"{source} is an array, not a recording",
-                where="--wiggle" if wiggle else "--array",
-                hint="leave it out",
-            )
+        recorded = {
+            "--wiggle": wiggle, "--array": array, "--support": support, "--anchor": anchor, "--rotations": rotations,
+        }  # fmt: skip
+        for option, value in recorded.items():
+            if value:
+                raise ConfigError(f"{source} is an array, not a recording", where=option, hint="leave it out")
         if fc is None:
             raise ConfigError("the carrier is not known", where="--fc", hint="--fc 2.4e9")
         fc_hz = parse_quantity(fc, where="--fc", unit="Hz")
@@ -109,9 +114,9 @@ def diagnose(
             raise ConfigError("a recording is as it was recorded", where="--fc", hint="leave the option out")
         with console.status("looking"):
             found = diagnose_recording(
-                Path(source), array=array, calibration=calibration, n_sources=parse_sources(sources),
+                Path(source.removeprefix("replay:")), array=array, calibration=calibration, n_sources=parse_sources(sources),
                 support_deg=parse_support(support), position_std_wavelengths=positions, wiggle=wiggle,
-                threshold=threshold, limit_deg=sigma_limit, anchors_deg=parse_anchors(anchor),
+                threshold=threshold, limit_deg=sigma_limit, anchors_deg=parse_flat_anchors(anchor),
                 rotations=read_rotations(rotations), seed=seed,
             )  # fmt: skip
     if plot is not None:

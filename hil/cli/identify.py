@@ -62,7 +62,11 @@ def identify(
     blocks: Annotated[
         int,
         typer.Option(
-            "--blocks", metavar="N", min=1, help="Plan: blocks of 256 snapshots for each direction."
+            "--blocks",
+            metavar="N",
+            min=1,
+            max=1_000_000,
+            help="Plan: blocks of 256 snapshots for each direction.",
         ),
     ] = 1,
     snr: Annotated[
@@ -87,21 +91,25 @@ def identify(
       hil identify uca:8:0.6 --elevations 0:60:20
     """
     from hil.jobs.identify import Plan, identify_array, identify_recording, is_array_spec, parse_angles
-    from hil.learning.settings import LearnSettings, parse_anchors, parse_sources, parse_support
+    from hil.learning.settings import LearnSettings, parse_flat_anchors, parse_sources, parse_support
 
     if not 0 <= positions < 10:
         raise ConfigError("must be between 0 and 10 wavelengths", where="--position-std")
     settings = LearnSettings(
-        n_sources=parse_sources(sources), support_deg=parse_support(support), anchors_deg=parse_anchors(anchor),
+        n_sources=parse_sources(sources), support_deg=parse_support(support), anchors_deg=parse_flat_anchors(anchor),
         position_std_wavelengths=positions,
     )  # fmt: skip
-    if is_array_spec(source):
+    if is_array_spec(source) and not is_device(source):
         if array is not None:
             raise ConfigError("the array is given already", where="--array", hint="leave the option out")
         plan = Plan(
             parse_angles(angles, "--angles"), parse_angles(elevations, "--elevations"), blocks,
             20.0 if snr is None else parse_quantity(snr, where="--snr", unit="dB"), turntable=turntable,
         )  # fmt: skip
+        if not -100 <= plan.snr_db <= 100:
+            raise ConfigError("must be between -100 and 100 dB", where="--snr")
+        if any(abs(e) > 90 for e in plan.elevations_deg or ()):
+            raise ConfigError("elevations lie between -90 and 90 degrees", where="--elevations")
         fc_hz = _DEFAULT_FC_HZ if fc is None else parse_quantity(fc, where="--fc", unit="Hz")
         if not fc_hz > 0:
             raise ConfigError("must be positive", where="--fc")
@@ -118,6 +126,7 @@ def identify(
             "--snr": snr,
             "--fc": fc,
             "--turntable": turntable,
+            "--blocks": blocks != 1,
         }
         for option, value in planned.items():
             if value:

@@ -70,13 +70,13 @@ def learn(
         ),
     ] = None,
     positions: Annotated[
-        float,
+        float | None,
         typer.Option(
             "--position-std",
             metavar="WAVELENGTHS",
-            help="Expected spread of position errors; 0: positions are exact.",
+            help="Expected spread of position errors; 0: positions are exact. Default 0.1; gain-phase-isac: 0.",
         ),
-    ] = 0.1,
+    ] = None,
     seconds: Annotated[
         str | None, typer.Option("--seconds", metavar="S", help="How much to learn from (device: default 6).")
     ] = None,
@@ -106,9 +106,9 @@ def learn(
       hil learn rec.sigmf-meta --rotations table.csv --out array.h5
       hil learn rec.sigmf-meta --labels known.csv --method pilot --out array.h5
       hil learn rec.sigmf-meta --method race --support -60:60 --out offered.h5
-      hil learn responses.npz --array ula:8:0.5 --fc 2.45G --method gain-phase-isac --out array.h5
+      hil learn responses.npz --array ula:8:0.5 --fc 2.45G --method gain-phase-isac --support -60:60 --out array.h5
     """
-    from calib.registry import method_names
+    from calib.registry import CSI_METHODS, method_names
     from hil.jobs.learn import keep, learn_device, learn_recording
     from hil.jobs.learn_csi import learn_responses
     from hil.learning.csi import is_csi
@@ -128,6 +128,13 @@ def learn(
             hint=f"one of {', '.join((*method_names(), 'race'))}",
         )
     known = _labels(labels, method, bool(anchor or rotations))
+    if rotations is not None and method in ("pilot", "planar-2d", *CSI_METHODS):
+        raise ConfigError(
+            f"{method} does not use turns of a table", where="--rotations",
+            hint="leave the option out, or leave --method out",
+        )  # fmt: skip
+    if positions is None:
+        positions = 0.0 if method in CSI_METHODS else 0.1
     if not 0 <= positions < 10:
         raise ConfigError("must be between 0 and 10 wavelengths", where="--position-std")
     _check_out(out)
@@ -157,7 +164,7 @@ def learn(
                 _refuse_with_responses(truth, seconds)
                 learned = learn_responses(
                     path, settings, array=array, labels=known, progress=progress,
-                    fc_hz=None if fc is None else parse_quantity(fc, where="--fc", unit="Hz"),
+                    fc_hz=rx_config(fc, None, None).fc_hz,
                 )  # fmt: skip
             else:
                 _require_responses(method)
@@ -246,16 +253,24 @@ def _show(learned: object) -> None:
     if result is not None:
         for words in result.not_identifiable:
             console.print(f"cannot be known from these data: {words}", highlight=False)
+        offer = learned.race.offer if learned.race is not None else None
+        for note in result.notes:
+            if note != offer:
+                console.print(f"note: {note}", highlight=False, markup=False)
     if learned.outcome is not None:
         table = Table("", "nominal", "learned", "true array")
         rows = (learned.outcome.before, learned.outcome.after, learned.outcome.known)
-        table.add_row("direction error / degrees rms", *(f"{r['doa_rmspe_deg']:.4g}" for r in rows))
+        table.add_row("direction error / degrees rms", *(_degrees(r["doa_rmspe_deg"]) for r in rows))
         console.print(table)
     if learned.file:
         offered = " (offered, not applied)" if learned.race is not None else ""
         console.print(f"wrote {learned.file}{offered}", highlight=False)
     if learned.problem is not None:
         print_problem(learned.problem)
+
+
+def _degrees(value: float) -> str:
+    return f"{value:.4g}" if math.isfinite(value) else "-"
 
 
 def _show_race(race: RaceResult) -> None:

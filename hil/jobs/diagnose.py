@@ -78,6 +78,8 @@ def diagnose_array(
     Raises ConfigError, CalibrationError, ShapeError : unreadable or of another array.
     """
     geometry = parse_array(spec, fc_hz)
+    if geometry.n_elements < 2:
+        raise ConfigError("one element has no directions", where=spec, hint="give two elements or more")
     stored = None if calibration is None else store.load(calibration)
     out = Diagnosis(spec, geometry, fc_hz)
     _add_lobes(out, geometry, stored, threshold, limit_deg)
@@ -108,6 +110,11 @@ def diagnose_recording(
         start, end = longest_epoch(recording)
         stream = recording.segment_at(start).stream
         geometry = _geometry(array, stream, stored)
+        if n_sources is not None and n_sources >= stream.n_channels:
+            raise ConfigError(
+                f"{n_sources} sources: {stream.n_channels} elements separate 1 to {stream.n_channels - 1}",
+                where="--sources", hint="name those that send at the same time, or auto",
+            )  # fmt: skip
         out = Diagnosis(str(path), geometry, stream.fc_hz)
         if wiggle:
             _add_touches(out, observe_recording(recording, start, end, max_blocks=_TOUCH_BLOCKS))

@@ -73,7 +73,12 @@ def parse_angles(text: str | None, where: str) -> list[float] | None:
         return None
     hint = "write -60:60:5 or -40,0,25 (degrees)"
     if ":" not in text:
-        return [parse_quantity(part, where=where, unit="degrees") for part in text.split(",") if part.strip()]
+        found = [
+            parse_quantity(part, where=where, unit="degrees") for part in text.split(",") if part.strip()
+        ]
+        if not found:
+            raise ConfigError("no angle", where=where, hint=hint)
+        return found
     parts = text.split(":")
     if len(parts) != 3:
         raise ConfigError(f"cannot read {text!r}", where=where, hint=hint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ _COLUMNS = ("t0_s", "t1_s", "angle_deg")
 _EXTRA = ("elevation_deg", "sigma_deg")
 _MOST_ROWS = 100_000
 _MOST_BYTES = 16 << 20
+_CELL_HINT = "columns are separated by commas, decimals written with a point"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +49,21 @@ def read_labels(text: str) -> LabelSource:
         return LabelSource(None, "recording")
     path = Path(text)
     try:
-        if path.stat().st_size > _MOST_BYTES:
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
             raise ConfigError("more than 16 MB: not a table of labels", where=f"--labels {text}")
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = list(csv.reader(file))
+        lines = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline="")))
     except OSError as err:
         raise ConfigError(
             f"cannot read {text}: {err.strerror or err}", where="--labels",
             hint="a CSV file with t0_s,t1_s,angle_deg, or the word recording",
         ) from err  # fmt: skip
-    except (UnicodeDecodeError, csv.Error) as err:
+    except UnicodeDecodeError as err:
+        raise ConfigError(
+            f"{text} is not UTF-8 text", where="--labels", hint="save it as CSV in UTF-8"
+        ) from err
+    except csv.Error as err:
         raise ConfigError(f"{text} is not a CSV file: {err}", where="--labels") from err
     rows = [[cell.strip() for cell in line] for line in lines]
     numbered = [(i, r) for i, r in enumerate(rows, 1) if any(r) and not r[0].startswith("#")]
@@ -67,14 +74,18 @@ def read_labels(text: str) -> LabelSource:
             where="--labels", hint="for example: t0_s,t1_s,angle_deg / 0,0.5,-40 / 0.5,1.0,10",
         )  # fmt: skip
     if not 1 <= len(numbered) - 1 <= _MOST_ROWS:
-        raise ConfigError(f"{text}: {len(numbered) - 1} rows", where="--labels")
+        raise ConfigError(
+            f"{text}: {len(numbered) - 1} rows",
+            where="--labels",
+            hint=f"write 1 to {_MOST_ROWS} labels under the header",
+        )
     return LabelSource(tuple(_row(text, i, header, r) for i, r in numbered[1:]), text)
 
 
 def _row(text: str, line: int, header: list[str], cells: list[str]) -> Interval:
     where = f"--labels {text} line {line}"
     if len(cells) != len(header):
-        raise ConfigError(f"{len(cells)} values for {len(header)} columns", where=where)
+        raise ConfigError(f"{len(cells)} values for {len(header)} columns", where=where, hint=_CELL_HINT)
     values: dict[str, float] = {}
     for name, cell in zip(header, cells, strict=True):
         if not cell and name in _EXTRA:
@@ -82,7 +93,9 @@ def _row(text: str, line: int, header: list[str], cells: list[str]) -> Interval:
         try:
             values[name] = float(cell)
         except ValueError:
-            raise ConfigError(f"{name}: {cell!r} is not a number", where=where) from None
+            raise ConfigError(
+                f"{name}: {cell[:40]!r} is not a number", where=where, hint=_CELL_HINT
+            ) from None
         if not math.isfinite(values[name]):
             raise ConfigError(f"{name}: {cell} is not finite", where=where)
     try:
@@ -91,7 +104,7 @@ def _row(text: str, line: int, header: list[str], cells: list[str]) -> Interval:
             values.get("sigma_deg"),
         )  # fmt: skip
     except ConfigError as err:
-        raise ConfigError(str(err), where=where) from err
+        raise ConfigError(str(err).removeprefix("labels: "), where=where, hint=err.hint) from err
 
 
 def of_recording(recording: Recording, batch: CovarianceBatch) -> tuple[Interval, ...]:

@@ -16,6 +16,14 @@ from hil.learning.observe import CovarianceBatch
 from hil.learning.settings import LearnSettings
 
 
+_NOT_CONVERGED_HINT = "let the emitter show more directions, capture longer, or check --sources and --array"
+_NOT_CONVERGED_HINTS = {
+    "pilot": "check the labels against each other and the array, or add known directions",
+    "weiss-friedlander": "it needs exact positions and small phase errors: --method cold-start needs neither",
+    "gain-phase-isac": "give more blocks, or check --array and the sectors of the targets",
+}
+
+
 def require_learnable(settings: LearnSettings, n_elements: int) -> None:
     """Refuse before anything is captured what no data can change. Raises ConfigError."""
     if settings.anchor_elevations_deg and settings.method != "planar-2d":
@@ -120,7 +128,7 @@ def require_good(
         raise NotConverged(
             f"not converged: {result.reason or 'the null is not as deep as noise alone allows'}",
             best=calibration,
-            hint="let the emitter show more directions, capture longer, or check --sources and --array",
+            hint=_NOT_CONVERGED_HINTS.get(settings.method, _NOT_CONVERGED_HINT),
         )
     if result.gauge.kind == "oracle":
         raise NotIdentifiable(
@@ -132,6 +140,12 @@ def require_good(
     if not sigma_deg <= settings.angle_sigma_limit_deg:
         assumption = result.gauge.assumes or "nothing is known about the absolute angles"
         hint = "give --support A:B, --anchor DEG or --rotations F, or let the emitter show more directions"
+        if settings.method == "planar-2d":
+            hint = (
+                "give known directions: --anchor AZIMUTH/ELEVATION, three of them where positions are learned"
+            )
+        elif settings.method == "gain-phase-isac":
+            hint = "give --support A:B (targets spread evenly over their sectors) or --anchor DEG"
         if settings.rotations and result.notes:
             hint = "; ".join(n for n in result.notes if n.startswith(("turn ", "add ", "the turns "))) or hint
         raise NotIdentifiable(

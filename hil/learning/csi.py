@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from hil.core.geometry import parse_array
 from hil.learning.observe import CovarianceBatch
 
 _DEFAULT_BLOCK_S = 1e-3
+_MOST_SAMPLES = 2.0**62
 
 
 def is_csi(path: Path) -> bool:
@@ -35,6 +37,12 @@ def read_csi(path: Path, array: str | None, fc_hz: float | None) -> tuple[Channe
     if fc_hz is None:
         raise ConfigError("channel responses do not say their carrier", where="--fc", hint="--fc 2.45G")
     csi = load(path)
+    peak = float(np.abs(csi.csi).max())
+    if not 0 < peak < np.inf:
+        raise ConfigError(
+            "all channel responses are zero" if peak == 0 else "values are too large", where=str(path)
+        )
+    csi = replace(csi, csi=csi.csi / peak)  # their scale has no meaning; squares must not overflow
     geometry = parse_array(array, fc_hz)
     m = csi.n_elements
     if geometry.n_elements != m:
@@ -55,8 +63,18 @@ def read_csi(path: Path, array: str | None, fc_hz: float | None) -> tuple[Channe
 
 def batch_of(csi: ChannelResponses, stream: StreamInfo) -> CovarianceBatch:
     """Covariances over the subcarriers, one block per response."""
+    if csi.n_subcarriers <= csi.n_elements:
+        raise ShapeError(
+            f"csi: {csi.n_subcarriers} subcarriers are too few for {csi.n_elements} elements",
+            hint="more subcarriers than elements are needed",
+        )
     obs = csi.covariances()
     b = csi.n_blocks
     time_s = csi.time_s if csi.time_s is not None else _DEFAULT_BLOCK_S * np.arange(b)
+    if not (time_s[-1] - time_s[0]) * stream.fs_hz < _MOST_SAMPLES:
+        raise ConfigError(
+            f"time_s: {time_s[-1] - time_s[0]:.3g} s at {stream.fs_hz:.3g} Hz bandwidth is no capture",
+            hint="time_s in seconds, subcarrier_spacing_hz in Hz",
+        )
     first = np.round((time_s - time_s[0]) * stream.fs_hz).astype(np.int64)
     return CovarianceBatch(obs.covariance, first, obs.n_snapshots, stream.fs_hz, stream.epoch.counter)

@@ -106,6 +106,15 @@ def parse_anchors(texts: list[str] | None) -> tuple[tuple[float, float | None, f
     return tuple(anchors)
 
 
+def parse_flat_anchors(texts: list[str] | None) -> tuple[tuple[float, float | None, float | None], ...]:
+    """As `parse_anchors`, where elevations have no meaning. Raises ConfigError for one."""
+    if parse_anchor_elevations(texts):
+        raise ConfigError(
+            "an anchor has no elevation here", where="--anchor", hint="write 20 or 20@1.5:2.0 (seconds)"
+        )
+    return parse_anchors(texts)
+
+
 def parse_anchor_elevations(texts: list[str] | None) -> tuple[float, ...]:
     """Elevations of anchors written as `DEG/ELEVATION`, 0 where there is none; empty if none has one."""
     found = [match["elevation"] for text in texts or [] if (match := _ANCHOR.match(text))]
@@ -120,6 +129,7 @@ def parse_anchor_elevations(texts: list[str] | None) -> tuple[float, ...]:
 _ROTATION_KEYS = ("t0_s", "t1_s", "angle_deg")
 _ROTATION_HINT = "CSV with the header t0_s,t1_s,angle_deg, or TOML with [[position]] and these keys"
 _MOST_POSITIONS = 10_000
+_MOST_BYTES = 16 << 20
 
 
 def read_rotations(path: Path | None) -> tuple[tuple[float, float, float], ...]:
@@ -135,12 +145,16 @@ def read_rotations(path: Path | None) -> tuple[tuple[float, float, float], ...]:
         return ()
     where = f"--rotations {path}"
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise ConfigError("more than 16 MB: not a table of positions", where=where, hint=_ROTATION_HINT)
+        text = data.decode("utf-8-sig")
         rows = tomllib.loads(text).get("position", []) if path.suffix == ".toml" else _csv_rows(text, where)
     except (OSError, UnicodeDecodeError) as err:
         reason = getattr(err, "strerror", None) or "not UTF-8 text"
         raise ConfigError(f"cannot read: {reason}", where=where, hint=_ROTATION_HINT) from err
-    except (tomllib.TOMLDecodeError, RecursionError) as err:
+    except (RecursionError, ValueError) as err:  # tomllib passes on what int() says of 5000 digits
         raise ConfigError(f"not valid TOML: {err}", where=where, hint=_ROTATION_HINT) from err
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ConfigError("position must be a list of tables", where=where, hint=_ROTATION_HINT)
@@ -157,7 +171,7 @@ def read_rotations(path: Path | None) -> tuple[tuple[float, float, float], ...]:
         n = len(found)
         raise ConfigError(
             f"{n} table position{'s' * (n != 1)} at {len({r[0] for r in found})} different angles: at least 2 are needed",
-            where=where, hint="3 or more over a wide range for a single emitter",
+            where=where, hint="3 or more over a wide range for a single emitter" if n else _ROTATION_HINT,
         )  # fmt: skip
     return tuple(found)
 
@@ -168,6 +182,12 @@ def _csv_rows(text: str, where: str) -> list[dict[str, Any]]:
         rows = list(csv.DictReader(lines, skipinitialspace=True, strict=True))
     except csv.Error as err:
         raise ConfigError(f"not a table: {err}", where=where, hint=_ROTATION_HINT) from err
+    for number, row in enumerate(rows, 1):
+        if None in row:
+            raise ConfigError(
+                f"position {number}: more values than columns", where=where,
+                hint="columns are separated by commas, decimals written with a point",
+            )  # fmt: skip
     return [{str(k).strip(): v for k, v in row.items()} for row in rows]
 
 
@@ -178,15 +198,21 @@ def _rotation(row: dict[str, Any], number: int, where: str) -> tuple[float, floa
         if row.get(key) is None:
             raise ConfigError(f"position {number}: {key} is missing", where=where, hint=_ROTATION_HINT)
         try:
+            if isinstance(row[key], bool):
+                raise TypeError
             values.append(float(row[key]))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ConfigError(
                 f"position {number}: {key} = {str(row[key])[:40]!r} is not a number",
                 where=where,
                 hint=_ROTATION_HINT,
             ) from None
         if not math.isfinite(values[-1]) or abs(values[-1]) > 1e9:
-            raise ConfigError(f"position {number}: {key} is out of range", where=where)
+            raise ConfigError(
+                f"position {number}: {key} = {str(row[key])[:40]} is out of range",
+                where=where,
+                hint=_ROTATION_HINT,
+            )
     t0_s, t1_s, angle_deg = values
     if not t0_s < t1_s:
         raise ConfigError(f"position {number}: t1_s = {t1_s:g} is not after t0_s = {t0_s:g}", where=where)

@@ -33,9 +33,9 @@ looked at while the learner was developed; it was developed on other seeds of th
 _ROBUST_NOTE = (
     "8 elements on a line, 2 sources, 600 blocks and the setting above, but for what the row says. *Ought to*: accept, "
     "where the learner's assumptions hold and the data suffice; refuse, where they do not; in between either is right "
-    "as long as nothing wrong is called converged and a refusal names what is the matter. The verdict of a row is right "
-    "if there is no silent failure, every refusal has a fitting reason, and of arrays that ought to be accepted at most "
-    "one in a hundred (or one array) is refused."
+    "as long as nothing wrong is called converged. The verdict of a row is right if there is no silent failure, what "
+    "ought to be refused is refused, and of arrays that ought to be accepted at most one in a hundred (or one array) is "
+    "not. The last column counts refusals whose words name something other than the row's trouble."
 )
 
 
@@ -163,6 +163,19 @@ def _checks(bars: list[Arrays], circles: list[Arrays], robust: list[Arrays]) -> 
                 f"{right} of {len(rows)}",
                 "all",
                 right == len(rows),
+            )
+        )
+        doubtful = [a for a in rows if a.row.right != "accept"]
+        odd, refused = (
+            sum(n) for n in zip(*((len(a.strange_reasons), a.refused) for a in doubtful), strict=True)
+        )
+        checks.append(
+            Check(
+                "refusals that name another cause, rows that need not be accepted",
+                "-",
+                f"{odd} of {refused}",
+                "-",
+                None,
             )
         )
         sound = [a for a in rows if a.row.right == "accept"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,13 +94,17 @@ def _markdown(experiment: Experiment, plan: Plan, report: Report, effort: Effort
 def check_rows(checks: tuple[Check, ...]) -> list[str]:
     """The bar as Markdown rows."""
     rows = ["| what | published | ours | to reach | reached |", "|---|---|---|---|---|"]
-    return rows + [f"| {c.what} | {c.published} | {c.ours} | {c.bar} | {_MARK[c.met]} |" for c in checks]
+    return rows + [_row((c.what, c.published, c.ours, c.bar, _MARK[c.met])) for c in checks]
 
 
 def table_rows(table: Table) -> list[str]:
     """A table as Markdown rows."""
-    head = ["| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns)]
-    return head + ["| " + " | ".join(shown(value) for value in row) + " |" for row in table.rows]
+    return [_row(table.columns), "|" + "---|" * len(table.columns), *(_row(row) for row in table.rows)]
+
+
+def _row(values: Sequence[Any]) -> str:
+    """One row of Markdown; a bar inside a cell would end it."""
+    return "| " + " | ".join(shown(value).replace("|", "\\|") for value in values) + " |"
 
 
 def shown(value: Any) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import socket
 from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from hil.core.errors import ConfigError, HilError
 from hil.reproduce.cache import ResultCache
@@ -121,6 +123,7 @@ def _on_cluster(cases: list[Case], address: str) -> _Finished:
     except ImportError as err:
         raise HilError("--scheduler needs dask.distributed", hint="pip install distributed") from err
     try:
+        _reach(address)
         client = Client(address, timeout=_CONNECT_S, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as err:
         raise HilError(
@@ -141,6 +144,15 @@ def _on_cluster(cases: list[Case], address: str) -> _Finished:
                 yield _taken(running[future], future)
         finally:
             client.cancel(list(running))
+
+
+def _reach(address: str) -> None:
+    """Raise OSError or ValueError at once if nobody listens: the cluster's own client is slow and loud about it."""
+    parts = urlsplit(address if "://" in address else f"tcp://{address}")
+    if parts.scheme in ("tcp", "tls"):
+        if not parts.hostname or not parts.port:
+            raise ValueError(address)
+        socket.create_connection((parts.hostname, parts.port), timeout=_CONNECT_S).close()
 
 
 def _taken(case: Case, future: Any) -> tuple[Case, dict[str, Any] | None, float, str]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from calib.diagnose.lobes import lobe_map
+from hil.cli.main import call
 from hil.core.geometry import uca, ula
 from hil.core.units import SPEED_OF_LIGHT_M_S
 
@@ -71,3 +72,19 @@ def test_a_circle_sees_all_round_and_a_wide_one_has_lobes() -> None:
         a, b = (np.exp(2j * np.pi * np.array([np.cos(p) * np.sin(t) + np.sin(p) * np.cos(t) for p in np.arange(4) * np.pi / 2])) for t in np.deg2rad([first, second]))  # fmt: skip
         assert abs(np.vdot(a, b)) / 4 == pytest.approx(level, abs=1e-6)
     assert sparse.pairs
+
+
+@pytest.mark.parametrize(
+    ("args", "where"),
+    [
+        (["ula:1:0.5", "--fc", "2.45G"], "ula:1:0.5"),
+        (["ula:8:0.5", "--fc", "2.45G", "--sigma-limit", "inf"], "--sigma-limit"),
+        (["ula:8:0.5", "--fc", "2.45G", "--anchor", "5"], "--anchor"),
+        (["ula:8:0.5", "--fc", "2.45G", "--rotations", "table.csv"], "--rotations"),
+        (["sim:scene.toml"], "sim:scene.toml"),
+        (["missing.sigmf-meta", "--anchor", "5/10"], "--anchor"),
+    ],
+)
+def test_what_does_not_apply_is_refused(capsys, args: list[str], where: str) -> None:
+    assert call(["diagnose", *args]) == 2
+    assert where in capsys.readouterr().err

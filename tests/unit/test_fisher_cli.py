@@ -67,6 +67,13 @@ def test_a_plane_with_elevations_and_coupling(capsys) -> None:
         (["ula:8:0.5", "--array", "ula:4:0.5"], "--array"),
         (["sim:"], "sim:"),
         (["nothing.sigmf-meta", "--angles", "1,2"], "--angles"),
+        (["nothing.sigmf-meta", "--blocks", "2"], "--blocks"),
+        (["nothing.sigmf-meta", "--anchor", "5/10"], "--anchor"),
+        (["sim:scene.toml"], "sim:scene.toml"),
+        (["ula:8:0.5", "--angles", ","], "--angles"),
+        (["ula:8:0.5", "--snr", "400"], "--snr"),
+        (["ula:8:0.5", "--blocks", "100000000000000000000"], "--blocks"),
+        (["uca:8:0.6", "--elevations", "95"], "--elevations"),
     ],
 )
 def test_wrong_use_is_one_line_with_exit_code_2(capsys, args, where) -> None:

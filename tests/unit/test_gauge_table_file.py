@@ -54,6 +54,11 @@ def test_csv_and_toml_say_the_same_in_the_order_of_time(tmp_path: Path) -> None:
         ("a.toml", "[[position]\n", "not valid TOML"),
         ("a.toml", "[[position]]\nt0_s = 0\nt1_s = 1\nangle_deg = true_north\n", "not valid TOML"),
         ("a.toml", "[[position]]\nt0_s = 0\nt1_s = [1]\nangle_deg = 1\n", "is not a number"),
+        ("a.csv", "t0_s,t1_s,angle_deg\n0,0,05,10\n1,1,05,20\n", "more values than columns"),
+        ("a.toml", "[[position]]\nt0_s = false\nt1_s = true\nangle_deg = 1\n", "is not a number"),
+        ("a.toml", f"[[position]]\nt0_s = 0\nt1_s = 1\nangle_deg = {'9' * 400}\n", "is not a number"),
+        ("a.toml", f"[[position]]\nt0_s = 0\nt1_s = 1\nangle_deg = {'9' * 5000}\n", "not valid TOML"),
+        ("a.csv", "x" * ((16 << 20) + 1), "more than 16 MB"),
     ],
 )
 def test_one_line_says_what_is_wrong_and_where(tmp_path: Path, name: str, text: str, words: str) -> None:

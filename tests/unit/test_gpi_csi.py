@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 
 from calib.csi import ChannelResponses, load
+from hil import store
+from hil.cli.main import call
 from hil.core.errors import CalibrationError, ConfigError, ShapeError
 
 
@@ -42,6 +45,8 @@ def test_defaults_and_one_sector_for_all() -> None:
         ({"delay_s": (1e-6, 1e-6)}, ConfigError, "empty"),
         ({"delay_s": (0, 1e-3)}, ConfigError, "longer than"),
         ({"delay_s": (0, float("nan"))}, ConfigError, "empty"),
+        ({"subcarrier_spacing_hz": "wide"}, ConfigError, "not a number"),
+        ({"sector_deg": "left"}, ConfigError, "in degrees"),
     ],
 )
 def test_wrong_values_are_named(changes: dict, error: type[Exception], text: str) -> None:
@@ -113,3 +118,69 @@ def test_hostile_files_are_refused(tmp_path: Path) -> None:
         with pytest.raises(CalibrationError) as caught:
             load(path)
         assert "\n" not in str(caught.value)
+
+
+def _responses(blocks: int = 1000, elements: int = 6, carriers: int = 24) -> tuple[np.ndarray, np.ndarray]:
+    """One source at a new angle within 60 degrees in every block, half a wavelength, random gains."""
+    rng = np.random.default_rng(4)
+    gain = (1 + 0.2 * rng.standard_normal(elements)) * np.exp(2j * np.pi * rng.uniform(size=elements))
+    u = np.sin(np.deg2rad(rng.uniform(-60, 60, blocks)))
+    tau = rng.uniform(0.2, 0.6, blocks)
+    csi = gain * np.exp(1j * np.pi * u[:, None] * np.arange(elements))
+    csi = csi[:, :, None] * np.exp(-2j * np.pi * tau[:, None] * np.arange(carriers))[:, None, :]
+    noise = rng.standard_normal((2, *csi.shape)) * 0.05
+    return csi + noise[0] + 1j * noise[1], gain
+
+
+def _learn(capsys: pytest.CaptureFixture[str], path: Path, *more: str) -> tuple[int, dict]:
+    code = call(
+        [
+            "learn",
+            str(path),
+            "--array",
+            "ula:6:0.5",
+            "--out",
+            str(path.with_suffix(".h5")),
+            "--json",
+            "-",
+            *more,
+        ]
+    )
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_the_command_learns_gains_without_naming_positions_exact(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HIL_HOME", str(tmp_path / "home"))
+    csi, gain = _responses()
+    path = tmp_path / "responses.npz"
+    ChannelResponses(np.asarray(1e200 * csi, np.complex128), 120e3).save(path)  # any common scale
+    code, found = _learn(capsys, path, "--fc", "2.45G", "--method", "gain-phase-isac", "--support", "-60:60")
+    assert (code, found["converged"]) == (0, True), found
+    ratio = store.load(path.with_suffix(".h5")).impairments.gain / gain
+    assert np.ptp(np.abs(ratio)) < 0.02 * np.abs(ratio).mean()
+    steps = np.angle(ratio[1:] / ratio[:-1])  # equal steps: the offset of sin(angle)
+    assert np.ptp(steps) < 0.01
+    assert np.abs(steps.mean()) < np.deg2rad(2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "where"),
+    [
+        ({}, ["--fc", "0"], "--fc"),
+        ({}, ["--fc", "2.45G", "--method", "gain-phase-isac", "--rotations", "table.csv"], "--rotations"),
+        ({}, ["--fc", "2.45G", "--method", "planar-2d", "--rotations", "table.csv"], "--rotations"),
+        ({"csi": np.zeros((40, 6, 24))}, ["--fc", "2.45G"], "zero"),
+        ({"csi": np.ones((40, 6, 4))}, ["--fc", "2.45G"], "subcarriers"),
+        ({"time_s": np.linspace(0, 1e300, 1000)}, ["--fc", "2.45G"], "time_s"),
+    ],
+)
+def test_the_command_names_what_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict, options: list[str], where: str
+) -> None:
+    path = tmp_path / "responses.npz"
+    ChannelResponses(**{"csi": _responses()[0], "subcarrier_spacing_hz": 120e3, **changes}).save(path)
+    code, found = _learn(capsys, path, *options)
+    assert (code, found["exit_code"]) == (2, 2)
+    assert where in found["reason"]

@@ -6,7 +6,13 @@ import pytest
 
 from hil.cli.options import is_device, rx_config
 from hil.core.errors import ConfigError
-from hil.learning.settings import LearnSettings, parse_anchors, parse_sources, parse_support
+from hil.learning.settings import (
+    LearnSettings,
+    parse_anchors,
+    parse_flat_anchors,
+    parse_sources,
+    parse_support,
+)
 
 
 def test_support_anchor_sources() -> None:
@@ -58,3 +64,9 @@ def test_a_path_is_not_a_device() -> None:
     assert is_device("iio:ip:1.2.3.4")
     assert not is_device("recording.sigmf-meta")
     assert not is_device("./sim")
+
+
+def test_an_elevation_is_refused_where_it_would_not_count() -> None:
+    assert parse_flat_anchors(["20@1:2"]) == ((20.0, 1.0, 2.0),)
+    with pytest.raises(ConfigError, match="elevation"):
+        parse_flat_anchors(["20", "5/10"])
