@@ -23,9 +23,9 @@ from calib.gauges.standing import Sightings
 
 _TOLERANCES_RAD = np.deg2rad([5.0, 2.5, 1.2, 0.6, 0.3])
 #: How far a table may be from its stated angles: tried in turn, then estimated from the residuals.
-_TABLE_RAD = np.deg2rad([0.05, 0.1, 0.2])
+_TABLE_RAD = np.deg2rad([0.01, 0.06, 0.2])
 _MOST_TABLE_ERROR_RAD = np.deg2rad(0.4)
-_TABLE_FLOOR_RAD = float(np.deg2rad(0.05))  # few tables are better, and few sightings cannot show it
+_TABLE_FLOOR_RAD = float(np.deg2rad(0.01))  # the step of a good encoder; few sightings cannot show it
 _GATE = 5.0
 _MODE_COST = 8.0
 _REFINED = 5
@@ -277,6 +277,6 @@ def _needed_span(
         normal[0, 0] += (a_mean / max(a_std, 1e-7)) ** 2
         covariance = np.linalg.pinv(normal, rcond=1e-14)[:2, :2]
         lever = np.stack((np.sin(angle), np.ones_like(angle))) / (fit.kappa * np.maximum(np.cos(angle), 0.05))
-        if 1.7 * np.sqrt(np.mean(np.sum(lever * (covariance @ lever), axis=0))) < limit_rad:
+        if 1.9 * np.sqrt(np.mean(np.sum(lever * (covariance @ lever), axis=0))) < limit_rad:
             return float(wanted)
     return np.inf

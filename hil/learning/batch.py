@@ -15,7 +15,6 @@ from hil.core.units import SPEED_OF_LIGHT_M_S
 from hil.learning.observe import CovarianceBatch
 from hil.learning.settings import LearnSettings
 
-
 _NOT_CONVERGED_HINT = "let the emitter show more directions, capture longer, or check --sources and --array"
 _NOT_CONVERGED_HINTS = {
     "pilot": "check the labels against each other and the array, or add known directions",
