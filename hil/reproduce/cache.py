@@ -70,8 +70,9 @@ class ResultCache:
             partial.write_text(json.dumps(entry, allow_nan=True), encoding="utf-8")
             partial.replace(path)
         except OSError as err:
-            partial.unlink(missing_ok=True)
             raise ConfigError(f"cannot write {path}: {err.strerror}", where="--out") from err
+        finally:  # also after an interruption
+            partial.unlink(missing_ok=True)
 
     def split(self, cases: Iterable[Case]) -> tuple[dict[str, dict[str, Any]], list[Case]]:
         """Entries that are there by case key, and the cases that are left to run."""
