@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import null_space
 
-from calib.gauss_newton import noise_variance, normal_equations, pins
+from calib.gauss_newton import NormalEquations, noise_variance, normal_equations, pins
 from calib.model import TWO_PI, Model
 from calib.observations import Subspaces
 from calib.refine import Fit
@@ -20,15 +20,29 @@ def parameter_covariance(fit: Fit, sub: Subspaces, free_positions: bool) -> NDAr
     The inverse of the Gauss-Newton Hessian at the noise's own scale (weights 1/v make it the Fisher
     information), on the space that the pins leave. Fixed positions have zero rows.
     """
-    model = fit.model
-    n, dims = model.r.shape
-    equations = normal_equations(model, sub, fit.theta, fit.weight)
+    equations = normal_equations(fit.model, sub, fit.theta, fit.weight)
+    directions = np.array(pins(fit.model, free_positions))
+    return covariance_of(equations, directions, fit.model.n_elements, fit.score.excess, free_positions)
+
+
+def covariance_of(
+    equations: NormalEquations,
+    pins: NDArray[np.float64],
+    n_elements: int,
+    excess: float,
+    free_positions: bool,
+) -> NDArray[np.float64]:
+    """(P, P) inverse of the information on the space that the pins (G, P) leave; see `parameter_covariance`.
+
+    The first 2 N unknowns are gains and phases, the others positions. excess : of the fit.
+    """
+    n = n_elements
     # what noise does not explain counts as more noise
-    information = equations.hessian * np.exp(-max(fit.score.excess - 0.1, 0.0))
-    position = np.arange(2 * n, (2 + dims) * n)
+    information = equations.hessian * np.exp(-max(excess - 0.1, 0.0))
+    position = np.arange(2 * n, len(information))
     information[position, position] += 1 / _WEAK_POSITION_STD**2
     size = len(information) if free_positions else 2 * n
-    basis = null_space(np.array(pins(model, free_positions))[:, :size])
+    basis = null_space(pins[:, :size])
     inner = basis.T @ information[:size, :size] @ basis
     inner[np.diag_indices_from(inner)] += 1e-9 * np.trace(inner) / len(inner)
     out = np.zeros_like(information)
@@ -44,15 +58,18 @@ def manifold_loss(
     Second order: (1/2) ||P da||^2 with P the projector off a; mean plus five standard deviations of the
     quadratic form.
     """
-    dims = model.r.shape[1]
-    a = model.steering(theta)  # (G, N)
-    d = model.direction(theta)
-    out = np.empty(len(theta))
-    for i in range(len(theta)):
+    return loss_bound(model.steering(theta), model.direction(theta), covariance)
+
+
+def loss_bound(
+    a: NDArray[np.complex128], d: NDArray[np.float64], covariance: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(G,) the bound of `manifold_loss` for unit-norm steering vectors a (G, N) towards d (G, D)."""
+    out = np.empty(len(a))
+    for i in range(len(a)):
         diagonal = np.diag(a[i])
-        jacobian = np.concatenate(
-            [diagonal, 1j * diagonal] + [1j * TWO_PI * d[i, k] * diagonal for k in range(dims)], axis=1
-        )
+        parts = [diagonal, 1j * diagonal] + [1j * TWO_PI * along * diagonal for along in d[i]]
+        jacobian = np.concatenate(parts, axis=1)
         jacobian -= np.outer(a[i], a[i].conj() @ jacobian)
         real = np.concatenate((np.real(jacobian), np.imag(jacobian)))
         spread = real @ covariance @ real.T

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +87,20 @@ class Progress:
     stage: str
     excess: float
     seconds: float
+
+
+class LearnOptions(TypedDict, total=False):
+    """What every learning method takes by name; the defaults are those of `calib.learn.learn`.
+
+    prior : size of the position errors. seed : of randomised restarts. time_limit_s : of the search.
+    progress : called now and then. stop : asked often, True ends the search.
+    """
+
+    prior: Prior | None
+    seed: int
+    time_limit_s: float
+    progress: Callable[[Progress], None] | None
+    stop: Callable[[], bool] | None
 
 
 @dataclass(slots=True)

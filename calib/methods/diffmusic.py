@@ -10,11 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Unpack
 
 from calib.learn import GaugeRequest, LearnResult, Observations, Prior, Progress, learn
 from calib.losses import LOSSES
 from calib.model import Model
 from calib.observations import Subspaces
+from calib.result import LearnOptions
 from calib.train import Trained, TrainSettings, train
 from hil.core.errors import ConfigError
 from hil.core.geometry import ArrayGeometry
@@ -76,15 +78,7 @@ def learn_diffmusic_jain(
     fc_hz: float,
     n_sources: int | None,
     gauge: GaugeRequest,
-    *,
-    prior: Prior | None = None,
-    seed: int = 0,
-    time_limit_s: float = 20.0,
-    progress: Callable[[Progress], None] | None = None,
-    stop: Callable[[], bool] | None = None,
+    **options: Unpack[LearnOptions],
 ) -> LearnResult:
     """`learn_diffmusic` with the published unlabelled loss, Jain's index (eq. 17)."""
-    return learn_diffmusic(
-        obs, geometry, fc_hz, n_sources, gauge, prior=prior, seed=seed, time_limit_s=time_limit_s,
-        progress=progress, stop=stop, settings=JAIN,
-    )  # fmt: skip
+    return learn_diffmusic(obs, geometry, fc_hz, n_sources, gauge, settings=JAIN, **options)

@@ -6,8 +6,9 @@ Where no start leads it to the basin the cold start's growth from sub-arrays is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +16,11 @@ from numpy.typing import NDArray
 from calib.cold_start import Found, Search, prior_scale, search, search_line, starts
 from calib.cold_start_planar import Sector, align_rotation, planar_start, search_planar
 from calib.eigen_scan import ScanSettings, scan_unlabelled
-from calib.learn import GaugeRequest, LearnResult, Observations, Prior, Progress, learn
+from calib.learn import GaugeRequest, LearnResult, Observations, learn
 from calib.model import Model
 from calib.observations import Subspaces
 from calib.refine import middle
+from calib.result import LearnOptions
 from hil.core.geometry import ArrayGeometry
 
 _PHASE_ROUNDS = 6
@@ -34,12 +36,8 @@ def learn_eigen_scan(
     n_sources: int | None,
     gauge: GaugeRequest,
     *,
-    prior: Prior | None = None,
-    seed: int = 0,
-    time_limit_s: float = 20.0,
-    progress: Callable[[Progress], None] | None = None,
-    stop: Callable[[], bool] | None = None,
     settings: ScanSettings | None = None,
+    **options: Unpack[LearnOptions],
 ) -> LearnResult:
     """Same contract as `calib.learn.learn`, searched by the eigen-scan of `settings`."""
     helped: list[bool] = []
@@ -52,10 +50,7 @@ def learn_eigen_scan(
         other = search_line(job) if sector is None else search_planar(job, sector)
         return other if other.excess < found.excess else found
 
-    result = learn(
-        obs, geometry, fc_hz, n_sources, gauge,
-        prior=prior, seed=seed, time_limit_s=time_limit_s, progress=progress, stop=stop, search_with=search_from_starts,
-    )  # fmt: skip
+    result = learn(obs, geometry, fc_hz, n_sources, gauge, search_with=search_from_starts, **options)
     if helped:
         result.notes.append("no start led the eigen-scan to the array; the cold start's search took over")
     return result

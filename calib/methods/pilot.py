@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Unpack
 
 from calib.observations import Observations
 from calib.pilot.calibrate import pilot_calibrate
 from calib.pilot.labels import Interval, Labels, labels_of_intervals
-from calib.result import GaugeRequest, LearnResult, Prior, Progress
+from calib.result import GaugeRequest, LearnOptions, LearnResult
 from hil.core.errors import ConfigError
 from hil.core.geometry import ArrayGeometry
 
@@ -18,22 +18,18 @@ def learn_pilot(
     fc_hz: float,
     n_sources: int | None,
     gauge: GaugeRequest,
-    *,
-    prior: Prior | None = None,
-    seed: int = 0,
-    time_limit_s: float = 20.0,
-    progress: Callable[[Progress], None] | None = None,
-    stop: Callable[[], bool] | None = None,
+    **options: Unpack[LearnOptions],
 ) -> LearnResult:
     """Same contract as `calib.learn.learn`; gauge.anchors_deg are the labels, a support is not used.
 
     time_limit_s, progress and stop are not used: it is over in a fraction of a second. Raises ConfigError without
     anchors, NotIdentifiable if they are too few.
     """
-    del time_limit_s, progress, stop
+    prior = options.get("prior")
     return pilot_calibrate(
         obs, labels_of_anchors(gauge, obs), geometry, fc_hz,
-        positions=prior is None or prior.position_std_m != 0, prior=prior, n_sources=n_sources, seed=seed,
+        positions=prior is None or prior.position_std_m != 0, prior=prior, n_sources=n_sources,
+        seed=options.get("seed", 0),
     )  # fmt: skip
 
 

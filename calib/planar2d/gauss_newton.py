@@ -8,22 +8,12 @@ can show (common phase, scale and shift; two ramps; any linear map of the positi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
+from calib.gauss_newton import NormalEquations
 from calib.observations import Subspaces
 from calib.planar2d.model import TWO_PI, Plane, null_depth
-
-
-@dataclass(frozen=True, slots=True)
-class NormalEquations:
-    """H (4N, 4N) and gradient (4N,) of sum_k w_k ||P a||^2 / 2, unknowns (log-gain, phase, x, y)."""
-
-    hessian: NDArray[np.float64]
-    gradient: NDArray[np.float64]
-    total_weight: float
 
 
 def normal_equations(

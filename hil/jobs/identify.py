@@ -17,9 +17,10 @@ from calib.identifiability import identify_plan, identify_result
 from calib.observations import Observations
 from calib.result import GaugeRequest, LearnResult, Progress
 from drivers.sigmf_files import open_recording
-from hil.core.errors import CalibrationError, ConfigError, NotConverged, NotIdentifiable, ShapeError
+from hil.core.errors import CalibrationError, ConfigError, NotConverged, NotIdentifiable
 from hil.core.geometry import ArrayGeometry, parse_array
 from hil.core.units import parse_quantity
+from hil.jobs.stated_array import stated_array
 from hil.learning.batch import learn_batch, require_learnable
 from hil.learning.observe import longest_epoch, observe_recording
 from hil.learning.settings import LearnSettings
@@ -137,16 +138,7 @@ def identify_recording(
     with open_recording(path) as recording:
         start, end = longest_epoch(recording)
         stream = recording.segment_at(start).stream
-        geometry = stream.geometry if array is None else parse_array(array, stream.fc_hz)
-        if geometry is None:
-            raise ConfigError(
-                "the recording does not say what the array is", where="--array", hint="--array ula:8:0.5"
-            )
-        if geometry.n_elements != stream.n_channels:
-            raise ShapeError(
-                f"--array: {geometry.n_elements} elements, the recording has {stream.n_channels} channels",
-                hint="give an array with as many elements as channels",
-            )
+        geometry = stated_array(array, stream)
         require_learnable(settings, stream.n_channels)
         batch = observe_recording(recording, start, end, max_blocks=_MAX_BLOCKS)
     n = geometry.n_elements

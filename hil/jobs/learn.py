@@ -17,13 +17,14 @@ from hil.core.calibration import Calibration
 from hil.core.device import RxConfig
 from hil.core.errors import CalibrationError, ConfigError, NotIdentifiable
 from hil.core.frame import StreamInfo
-from hil.core.geometry import ArrayGeometry, parse_array
+from hil.core.geometry import parse_array
 from hil.evaluation.outcome import Outcome, evaluate
 from hil.evaluation.scoring import held_out
 from hil.evaluation.truth_match import scene_offset
 from hil.jobs.learn_labels import LabelSource, LabelTeacher
 from hil.jobs.learn_live import collect
 from hil.jobs.live import run_live
+from hil.jobs.stated_array import stated_array
 from hil.learning.batch import learn_batch, require_good, require_learnable, to_calibration
 from hil.learning.observe import CovarianceBatch, longest_epoch, observe_recording
 from hil.learning.race import RaceTeacher
@@ -147,7 +148,7 @@ def learn_recording(
     with open_recording(path) as recording:
         start, end = longest_epoch(recording)
         stream = recording.segment_at(start).stream
-        stream = replace(stream, geometry=_geometry(array, stream))
+        stream = replace(stream, geometry=stated_array(array, stream))
         require_learnable(settings, stream.n_channels)
         split = start + (held_out(end - start) if end - start >= 5 * 256 else end - start)
         if seconds is not None:
@@ -222,22 +223,6 @@ def keep(learned: LearnedArray, out: Path) -> None:
     learned.file = str(out)
     if learned.problem is None and learned.race is None:
         store.Store().add(learned.calibration)
-
-
-def _geometry(array: str | None, stream: StreamInfo) -> ArrayGeometry:
-    from hil.core.errors import ShapeError
-
-    geometry = stream.geometry if array is None else parse_array(array, stream.fc_hz)
-    if geometry is None:
-        raise ConfigError(
-            "the recording does not say what the array is", where="--array", hint="--array ula:8:0.5"
-        )
-    if geometry.n_elements != stream.n_channels:
-        raise ShapeError(
-            f"--array: {geometry.n_elements} elements, the recording has {stream.n_channels} channels",
-            hint="give an array with as many elements as channels",
-        )
-    return geometry
 
 
 def teacher_for(settings: LearnSettings, labels: LabelSource | None) -> LabelTeacher | RaceTeacher | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 from calib.csi import ChannelResponses
 from calib.observations import Observations
 from calib.registry import CSI_METHODS, get_method
-from calib.result import GaugeRequest, LearnResult, Prior, Progress
+from calib.result import GaugeRequest, LearnOptions, LearnResult, Progress
 from hil.core.geometry import ArrayGeometry
 from hil.jobs.learn import LearnedArray, learn_blocks, teacher_for
 from hil.jobs.learn_labels import LabelSource, LabelTeacher
@@ -33,19 +34,11 @@ class CsiTeacher:
         fc_hz: float,
         n_sources: int | None,
         gauge: GaugeRequest,
-        *,
-        prior: Prior | None = None,
-        seed: int = 0,
-        time_limit_s: float = 20.0,
-        progress: Callable[[Progress], None] | None = None,
-        stop: Callable[[], bool] | None = None,
+        **options: Unpack[LearnOptions],
     ) -> LearnResult:
         """Raises what the method raises."""
         del obs, n_sources
-        return get_method(self.name)(
-            self.csi, geometry, fc_hz, gauge,
-            prior=prior, seed=seed, time_limit_s=time_limit_s, progress=progress, stop=stop,
-        )  # fmt: skip
+        return get_method(self.name)(self.csi, geometry, fc_hz, gauge, **options)
 
 
 def learn_responses(

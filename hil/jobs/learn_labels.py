@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from calib.pilot.calibrate import pilot_calibrate
 from calib.pilot.labels import Interval, labels_of_intervals
 from calib.pilot.semi_supervised import semi_supervised
 from calib.registry import get_method
-from calib.result import GaugeRequest, LearnResult, Prior, Progress
+from calib.result import GaugeRequest, LearnOptions, LearnResult
 from drivers.sigmf_files import Recording
 from hil.core.errors import ConfigError
 from hil.core.geometry import ArrayGeometry
@@ -176,25 +176,20 @@ class LabelTeacher:
         fc_hz: float,
         n_sources: int | None,
         gauge: GaugeRequest,
-        *,
-        prior: Prior | None = None,
-        seed: int = 0,
-        time_limit_s: float = 20.0,
-        progress: Callable[[Progress], None] | None = None,
-        stop: Callable[[], bool] | None = None,
+        **options: Unpack[LearnOptions],
     ) -> LearnResult:
         """Raises NotIdentifiable if the labels (and blocks) are too few."""
         labels = labels_of_intervals(self.rows, obs.time_s)
         if self.method == "pilot":
+            prior = options.get("prior")
             result = pilot_calibrate(
                 obs, labels, geometry, fc_hz, positions=prior is None or prior.position_std_m != 0,
-                prior=prior, n_sources=n_sources, seed=seed,
+                prior=prior, n_sources=n_sources, seed=options.get("seed", 0),
             )  # fmt: skip
         else:
             result = semi_supervised(
-                obs, labels, geometry, fc_hz, n_sources, gauge, prior=prior, seed=seed,
-                time_limit_s=time_limit_s, progress=progress, stop=stop, method=get_method(self.method),
-            )  # fmt: skip
+                obs, labels, geometry, fc_hz, n_sources, gauge, method=get_method(self.method), **options
+            )
         result.notes += self.left_out
         return result
 

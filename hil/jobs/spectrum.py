@@ -17,12 +17,13 @@ from drivers.sigmf_files import open_recording
 from hil.core.device import RxConfig
 from hil.core.errors import ConfigError, RecordingError, StreamStopped
 from hil.core.frame import Frame, StreamInfo
-from hil.core.geometry import ArrayGeometry, parse_array
+from hil.core.geometry import parse_array
 from hil.core.units import parse_quantity
 from hil.dsp.covariance import sample_covariance
 from hil.dsp.doa import DoaFinder, Method
 from hil.dsp.doa_accuracy import doa_sigma_deg
 from hil.dsp.source_count import mdl
+from hil.jobs.stated_array import stated_array
 from hil.learning.observe import CovarianceBatch, CovarianceTap, join, observe_recording
 from hil.learning.using import CalibrationInUse, calibration_for
 from hil.session import Session, open_session
@@ -141,7 +142,7 @@ def of_recording(path: Path, array: str | None, settings: SpectrumSettings) -> D
         if not 0 <= start < recording.n_samples:
             raise ConfigError(f"{settings.at_s:g} s is outside the recording", where="--at")
         segment = recording.segment_at(start)
-        stream = _placed(segment.stream, array)
+        stream = replace(segment.stream, geometry=stated_array(array, segment.stream))
         n = min(settings.snapshots, segment.start + segment.n - start)
         if n <= stream.n_channels:
             raise RecordingError(f"{path}: only {n} samples there", hint="choose another --at", exit_code=2)
@@ -245,17 +246,3 @@ def _use(settings: SpectrumSettings, stream: StreamInfo, batch: CovarianceBatch)
         settings.calibration, stream, batch, settings.n_sources,
         relearn_phase=settings.relearn_phase, stale_ok=settings.stale_ok,
     )  # fmt: skip
-
-
-def _placed(stream: StreamInfo, array: str | None) -> StreamInfo:
-    geometry: ArrayGeometry | None = stream.geometry if array is None else parse_array(array, stream.fc_hz)
-    if geometry is None:
-        raise ConfigError(
-            "the recording does not say what the array is", where="--array", hint="--array ula:8:0.5"
-        )
-    if geometry.n_elements != stream.n_channels:
-        raise ConfigError(
-            f"{geometry.n_elements} elements, the recording has {stream.n_channels} channels", where="--array",
-            hint="give an array with as many elements as channels",
-        )  # fmt: skip
-    return replace(stream, geometry=geometry)

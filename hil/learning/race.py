@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Unpack
 
 from calib.csi import ChannelResponses
 from calib.observations import Observations
 from calib.race import RaceResult, race
-from calib.result import GaugeRequest, LearnResult, Prior, Progress
+from calib.result import GaugeRequest, LearnOptions, LearnResult
 from hil.core.errors import NotIdentifiable
 from hil.core.geometry import ArrayGeometry
 
@@ -38,22 +38,15 @@ class RaceTeacher:
         fc_hz: float,
         n_sources: int | None,
         gauge: GaugeRequest,
-        *,
-        prior: Prior | None = None,
-        seed: int = 0,
-        time_limit_s: float = 20.0,
-        progress: Callable[[Progress], None] | None = None,
-        stop: Callable[[], bool] | None = None,
+        **options: Unpack[LearnOptions],
     ) -> LearnResult:
         """The winner's result, or the best one that did not converge.
 
         Raises NotIdentifiable if no method gave any, or the blocks are too few.
         """
-        options: dict[str, Any] = {"prior": prior, "seed": seed, "time_limit_s": time_limit_s}
         self.outcome = race(
-            obs, geometry, fc_hz, n_sources, gauge,
-            methods=self.methods, csi=self.csi, progress=progress, stop=stop, **options,
-        )  # fmt: skip
+            obs, geometry, fc_hz, n_sources, gauge, methods=self.methods, csi=self.csi, **options
+        )
         best = self.outcome.best
         if best is None or best.result is None:
             raise NotIdentifiable(

@@ -216,7 +216,6 @@ def test_eigen_scan_and_log_peak_end_at_the_same_array():
     ).normalised()
     assert compare_planes(true, near).error > 5e-3
     assert compare_planes(true, eigen_scan_unlabelled(near, sub)).error < 1e-5
-    pytest.importorskip("torch")
     trained = train_plane(near, sub, PlaneTrainSettings(n_steps=80, batch=60, lr=0.02, sharp=2.0))
     assert trained.history[-1] < trained.history[0] - 2
     assert compare_planes(true, trained.model).error < 1e-5

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from calib.model import Model, find_peaks
 from calib.observations import subspaces
@@ -15,8 +16,6 @@ from calib.train import TrainSettings, train
 from hil.core.errors import ConfigError
 from hil.core.steering import steering_vectors
 from tests.physics.array_scenes import circle, make_scene, uniform_line
-
-torch = pytest.importorskip("torch")
 
 
 @pytest.mark.parametrize("nominal", [uniform_line(5), circle(6)])

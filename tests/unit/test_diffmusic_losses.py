@@ -6,11 +6,10 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+import torch
 
 from calib.losses import LABELLED, LOSSES, assignment, rmspe, rmspe_deg
 from hil.core.errors import ShapeError
-
-torch = pytest.importorskip("torch")
 
 
 def _flat_and_sharp(n: int = 11):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from calib.losses import LOSSES
 from calib.methods.diffmusic import learn_diffmusic
@@ -15,8 +16,6 @@ from calib.result import GaugeRequest
 from calib.train import LOSS_NAMES, TrainSettings, _loss, train
 from hil.core.errors import ConfigError, ShapeError
 from tests.physics.array_scenes import FC_HZ, WAVELENGTH_M, circle, make_scene, uniform_line
-
-torch = pytest.importorskip("torch")
 
 SUPPORT = GaugeRequest("support", (-60.0, 60.0))
 

@@ -6,10 +6,9 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from calib.baselines.subspacenet import (  # noqa: E402
+from calib.baselines.subspacenet import (
     Scenario,
     Settings,
     build_network,
