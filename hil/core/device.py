@@ -169,3 +169,89 @@ class RxDevice(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *exc: object) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TxConfig:
+    """Transmitter settings; None means "leave as it is" in a request and never occurs in a read-back.
+
+    Attributes
+    ----------
+    fc_hz, fs_hz : Hz; many boards share the rate (and some the carrier) with the receiver.
+    attenuation_db : (C,) dB below the greatest output, one per selected channel; a request may give one number
+        for all. A transmitter opens with the greatest attenuation.
+    channels : transmit channels in the order of the rows of what is sent; None in a request: (0,).
+    """
+
+    fc_hz: float | None = None
+    fs_hz: float | None = None
+    attenuation_db: tuple[float, ...] | float | None = None
+    channels: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TxCaps:
+    """What the transmitter can do."""
+
+    fc_hz: Range
+    fs_hz: Range
+    attenuation_db: Range
+    n_channels: int
+    full_scale_bits: int
+
+
+@runtime_checkable
+class TxDevice(Protocol):
+    """A transmitter of an opened device (`Transceiver.transmitter`). All methods belong to one thread.
+
+    Quiet until asked: it opens silent and with the greatest attenuation; `stop`, `close`, an error and the end
+    of the process silence it and put the attenuation back. `drivers.conformance_tx` states the rules as tests.
+    """
+
+    @property
+    def caps(self) -> TxCaps:
+        """Abilities; valid from construction on."""
+        ...
+
+    def configure(self, want: TxConfig) -> TxConfig:
+        """Apply settings and return what the hardware took. Raises UnsupportedSetting, never clips."""
+        ...
+
+    def send_cyclic(self, samples: NDArray[np.complex64]) -> None:
+        """Repeat samples (C, n) complex64 of full scale 1 without a seam until `stop` or the next call.
+
+        Raises ShapeError for another shape, a value over full scale or not finite; DeviceError.
+        """
+        ...
+
+    def write(self, samples: NDArray[np.complex64], timeout_s: float) -> None:
+        """Stream samples (C, n) complex64 of full scale 1 after those of the last call, without a seam.
+
+        Returns when the device has taken them. Raises ShapeError, DeviceTimeout, ConnectionLost; and
+        CaptureError if the device ran dry between two calls (underflow).
+        """
+        ...
+
+    def stop(self) -> None:
+        """Silence, greatest attenuation. Idempotent."""
+        ...
+
+    def close(self) -> None:
+        """Stop for good and release. Idempotent."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+
+@runtime_checkable
+class Transceiver(RxDevice, Protocol):
+    """A receiver that can also transmit."""
+
+    def transmitter(self) -> TxDevice:
+        """The transmitter of this device; the same object for every call. It ends with the device.
+
+        Raises DriverUnavailable with a hint if this unit has no transmitter.
+        """
+        ...
