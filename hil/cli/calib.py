@@ -38,6 +38,11 @@ def find(text: str) -> Calibration:
     return Store().get(text)
 
 
+def _decibel(ratio: float) -> float | None:
+    """20 log10, None for nothing."""
+    return 20 * math.log10(ratio) if ratio > 0 else None
+
+
 def describe_calibration(c: Calibration) -> dict[str, Any]:
     """The JSON object of a calibration."""
     imp = c.impairments
@@ -52,6 +57,9 @@ def describe_calibration(c: Calibration) -> dict[str, Any]:
             "position_error_m": imp.position_error_m[m].tolist(),
             "sigma_position_m": c.sigma.position_m[m].tolist(),
             "delay_s": float(imp.delay_s[m]),
+            "sigma_delay_s": float(c.sigma.delay_s[m]),
+            "iq_image_db": _decibel(abs(imp.iq_image[m])),
+            "dc_dbfs": _decibel(abs(imp.dc_offset[m])),
         }
         for m in range(imp.n_elements)
     ]
@@ -205,6 +213,7 @@ def diff(first: WhichArgument, second: WhichArgument, json: JsonOption = None) -
                     "phase_change_deg": float(np.degrees(np.angle(ratio[m]))),
                     "position_change_m": moved_m[m].tolist(),
                     "delay_change_s": float(y.delay_s[m] - x.delay_s[m]),
+                    "iq_image_change_db": _decibel(abs(y.iq_image[m] - x.iq_image[m])),
                 }
                 for m in range(len(ratio))
             ],

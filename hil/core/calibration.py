@@ -24,13 +24,17 @@ SCHEMA_VERSION = 1
 class Sigma:
     """One standard deviation of each learned field; NaN where the method does not know it, 0 where fixed.
 
-    gain_db (M,), phase_deg (M,), position_m (M, 3), delay_s (M,).
+    gain_db (M,), phase_deg (M,), position_m (M, 3), delay_s (M,). Where they were learned, else None: iq_image
+    and dc_offset (M,), of the real and of the imaginary part; frequency_response (M, F), likewise.
     """
 
     gain_db: NDArray[np.float64]
     phase_deg: NDArray[np.float64]
     position_m: NDArray[np.float64]
     delay_s: NDArray[np.float64]
+    iq_image: NDArray[np.float64] | None = None
+    dc_offset: NDArray[np.float64] | None = None
+    frequency_response: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         gain = array("sigma.gain_db", self.gain_db, np.float64, (None,), finite=False)
@@ -39,6 +43,10 @@ class Sigma:
         for name, shape in (("phase_deg", (m,)), ("position_m", (m, 3)), ("delay_s", (m,))):
             value = array(f"sigma.{name}", getattr(self, name), np.float64, shape, finite=False)
             object.__setattr__(self, name, value)
+        for name, learned in (("iq_image", (m,)), ("dc_offset", (m,)), ("frequency_response", (m, None))):
+            if getattr(self, name) is not None:
+                value = array(f"sigma.{name}", getattr(self, name), np.float64, learned, finite=False)
+                object.__setattr__(self, name, value)
 
 
 def unknown_sigma(n_elements: int) -> Sigma:

@@ -28,6 +28,7 @@ class FrameFlag(enum.IntFlag):
     CLIPPED = 4  # samples at full scale
     RETUNED = 8  # first block of a new configuration or epoch
     CAL_SOURCE = 16  # a calibration source was switched in
+    TRANSMITTING = 32  # the device's own transmitter is on: leakage and echoes are in the samples
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from hil.core.checks import array
 from hil.core.errors import ShapeError
@@ -30,6 +30,8 @@ class Impairments:
     dc_offset : (M,) complex128, full scale 1.
     angle_table_deg, angle_response : (A,) float64 degrees and (M, A) complex128, or both None: an extra
         response that depends on the angle; not extrapolated.
+    frequency_hz, frequency_response : (F,) float64 from fc, ascending, and (M, F) complex128, or both None: what
+        gain and delay leave of H_m(f) = g_m exp(-j 2 pi f delay) R_m(f).
     """
 
     gain: NDArray[np.complex128]
@@ -40,6 +42,8 @@ class Impairments:
     dc_offset: NDArray[np.complex128]
     angle_table_deg: NDArray[np.float64] | None = None
     angle_response: NDArray[np.complex128] | None = None
+    frequency_hz: NDArray[np.float64] | None = None
+    frequency_response: NDArray[np.complex128] | None = None
 
     def __post_init__(self) -> None:
         gain = array("gain", self.gain, np.complex128, (None,))
@@ -64,6 +68,16 @@ class Impairments:
             fields["angle_response"] = array(
                 "angle_response", self.angle_response, np.complex128, (m, len(table))
             )
+        if (self.frequency_hz is None) != (self.frequency_response is None):
+            raise ShapeError("frequency_hz and frequency_response belong together")
+        if self.frequency_hz is not None and self.frequency_response is not None:
+            grid = array("frequency_hz", self.frequency_hz, np.float64, (None,))
+            if len(grid) < 2 or np.any(np.diff(grid) <= 0):
+                raise ShapeError("frequency_hz: needs at least two ascending frequencies")
+            response = array("frequency_response", self.frequency_response, np.complex128, (m, len(grid)))
+            if np.any(response == 0):
+                raise ShapeError("frequency_response: must not be zero")
+            fields |= {"frequency_hz": grid, "frequency_response": response}
         for name, value in fields.items():
             object.__setattr__(self, name, value)
 
@@ -71,6 +85,18 @@ class Impairments:
     def n_elements(self) -> int:
         """M."""
         return len(self.gain)
+
+    def channel_response(self, f_hz: ArrayLike) -> NDArray[np.complex128]:
+        """Response of the receivers relative to their gain, exp(-j 2 pi f delay) R(f), (M, G) complex128.
+
+        f_hz : (G,) from fc. Beyond the learned frequencies R keeps its value at the edge.
+        """
+        f = np.atleast_1d(np.asarray(f_hz, dtype=np.float64))
+        out = np.exp(-2j * np.pi * self.delay_s[:, None] * f)
+        if self.frequency_hz is not None and self.frequency_response is not None:
+            for m, row in enumerate(self.frequency_response):
+                out[m] *= np.interp(f, self.frequency_hz, row)
+        return out
 
 
 def ideal(n_elements: int) -> Impairments:

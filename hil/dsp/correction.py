@@ -3,7 +3,7 @@
 Forward model, in the order of the signal path (receiver after antennas, mixer after receiver, ADC last):
 
     y = C A s            antennas: positions inside A, mutual coupling C
-    z_m = g_m h_m * y_m  receiver: gain and LO phase g, delay H_m(f) = exp(-j 2 pi f delay_m), f from fc
+    z_m = g_m h_m * y_m  receiver: gain and LO phase g, H_m(f) = exp(-j 2 pi f delay_m) R_m(f), f from fc
     w = z + iq_image z*  mixer: IQ image
     x = w + dc_offset    ADC
 
@@ -68,7 +68,7 @@ def correct_samples(
 ) -> NDArray[np.complex64]:
     """`apply` on bare samples (M, N), complex64 out; see there.
 
-    Delays are undone by the phase slope of the block's DFT, for every f within +-fs/2. That takes the block
+    Delays and frequency responses are undone in the block's DFT, for every f within +-fs/2. That takes the block
     as periodic: with a delay of d samples the outermost samples carry an error of about d / (pi n) times the
     step from the block's end to its start, n samples from the edge. Use long blocks for large delays.
     """
@@ -77,7 +77,8 @@ def correct_samples(
     if x.ndim != 2 or x.shape[0] != imp.n_elements or not np.iscomplexobj(x):
         raise ShapeError(f"samples: {x.dtype} {x.shape}, expected complex (M, N) with M = {imp.n_elements}")
     inverse = _inverse_chain(imp)
-    if not (np.any(imp.dc_offset) or np.any(imp.iq_image) or np.any(imp.delay_s)):
+    dispersive = np.any(imp.delay_s) or imp.frequency_response is not None
+    if not (np.any(imp.dc_offset) or np.any(imp.iq_image) or dispersive):
         return (inverse.astype(np.complex64) @ x).astype(np.complex64, copy=False)
     work = x.astype(np.complex128)
     work -= imp.dc_offset[:, None]
@@ -87,9 +88,9 @@ def correct_samples(
         if np.any(strength >= 1):
             raise CalibrationError("iq_image: an image as strong as the signal cannot be undone")
         work = (work - image * work.conj()) / (1 - strength)
-    if np.any(imp.delay_s):
-        slope = np.exp(2j * np.pi * imp.delay_s[:, None] * np.fft.fftfreq(x.shape[1], 1 / fs_hz))
-        work = np.fft.ifft(np.fft.fft(work) * slope)
+    if dispersive:
+        response = imp.channel_response(np.fft.fftfreq(x.shape[1], 1 / fs_hz))
+        work = np.fft.ifft(np.fft.fft(work) / response)
     return (inverse @ work).astype(np.complex64)
 
 

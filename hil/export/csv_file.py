@@ -2,7 +2,7 @@
 
 Complex numbers are two columns, `_re` and `_im`; `gain_db` and `gain_phase_deg` repeat the gain for people.
 Coupling is the columns `coupling_0_re, coupling_0_im, ...`; an angle-dependent response
-`response_<angle>deg_re, ..._im`. Numbers are written so that they read back exactly.
+`response_<angle>deg_re, ..._im`, a frequency response `response_<f>hz_re, ..._im`. Numbers are written so that they read back exactly.
 """
 
 from __future__ import annotations
@@ -64,9 +64,15 @@ def _row(c: Calibration, m: int) -> dict[str, str]:
     put("sigma_delay_s", c.sigma.delay_s[m])
     put_complex("iq_image", imp.iq_image[m])
     put_complex("dc_offset", imp.dc_offset[m])
+    for name in ("iq_image", "dc_offset"):
+        if (sigma := getattr(c.sigma, name)) is not None:
+            put(f"sigma_{name}", sigma[m])
     for k, value in enumerate(imp.coupling[m]):
         put_complex(f"coupling_{k}", value)
     if imp.angle_table_deg is not None and imp.angle_response is not None:
         for angle, value in zip(imp.angle_table_deg, imp.angle_response[m], strict=True):
             put_complex(f"response_{float(angle)!r}deg", value)
+    if imp.frequency_hz is not None and imp.frequency_response is not None:
+        for f_hz, value in zip(imp.frequency_hz, imp.frequency_response[m], strict=True):
+            put_complex(f"response_{float(f_hz)!r}hz", value)
     return row

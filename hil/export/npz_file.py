@@ -1,7 +1,7 @@
 """A calibration as .npz: arrays by name for numpy.load(..., allow_pickle=False), and all of it as JSON text.
 
 `gain`, `coupling`, `positions_m` (nominal), `position_error_m`, `delay_s`, `iq_image`, `dc_offset`,
-`sigma_*`, where learned `angle_table_deg` and `angle_response`; `fc_hz`; texts `gain_convention`, `model`,
+`sigma_*`, where learned `angle_table_deg` and `angle_response`, `frequency_hz` and `frequency_response`; `fc_hz`; texts `gain_convention`, `model`,
 `steering`, `direction`, `units`; `json` holds every field and is what `read` uses.
 """
 
@@ -36,7 +36,9 @@ def arrays(calibration: Calibration) -> dict[str, Any]:
         "created_utc": c.created_utc,
     }
     out |= {f.name: value for f in fields(imp) if (value := getattr(imp, f.name)) is not None}
-    out |= {f"sigma_{f.name}": getattr(c.sigma, f.name) for f in fields(c.sigma)}
+    out |= {
+        f"sigma_{f.name}": value for f in fields(c.sigma) if (value := getattr(c.sigma, f.name)) is not None
+    }
     out |= CONVENTION | {
         "gain_convention": c.gain_convention,
         "gain_convention_text": CONVENTION["gain_convention"],

@@ -32,10 +32,11 @@ CONVENTION = {
     "its angle is the broadside angle",
     "phasor": "exp(+j w t)",
     "gain_convention": "divide: corrected samples are C^-1 diag(1/g) x",
-    "delay": "H_m(f) = g_m exp(-j 2 pi f delay_s), f relative to fc_hz, positive delay = later",
+    "delay": "H_m(f) = g_m exp(-j 2 pi f delay_s) R_m(f), f relative to fc_hz, positive delay = later; R_m is "
+    "frequency_response at frequency_hz, 1 where there is none",
     "iq_image": "x + iq_image conj(x)",
-    "units": "gain, coupling, iq_image, angle_response: ratio; position_error_m, positions_m: metre; "
-    "delay_s: second; dc_offset: full scale 1; fc_hz: hertz; *_deg: degree; gain_db: decibel",
+    "units": "gain, coupling, iq_image, angle_response, frequency_response: ratio; position_error_m, positions_m: metre; "
+    "delay_s: second; dc_offset: full scale 1; fc_hz, frequency_hz: hertz; *_deg: degree; gain_db: decibel",
 }
 
 
@@ -117,8 +118,13 @@ def _build(v: Mapping[str, Any]) -> Calibration:
             dc_offset=_complex(imp["dc_offset"], 1),
             angle_table_deg=None if table is None else _real(table),
             angle_response=None if table is None else _complex(imp["angle_response"], 2),
+            frequency_hz=_optional(imp.get("frequency_hz"), _real),
+            frequency_response=_optional(imp.get("frequency_response"), lambda x: _complex(x, 2)),
         ),
-        sigma=Sigma(**{f.name: _real(sigma[f.name]) for f in fields(Sigma)}),
+        sigma=Sigma(
+            *(_real(sigma[name]) for name in ("gain_db", "phase_deg", "position_m", "delay_s")),
+            *(_optional(sigma.get(name), _real) for name in ("iq_image", "dc_offset", "frequency_response")),
+        ),
         gauge=Gauge(
             _text(gauge["kind"], "gauge"), _text(gauge["assumes"], "gauge"), _number(gauge["offset_sigma_deg"]),
             _number(gauge["scale_sigma"]), _number(gauge["angle_sigma_deg"]), _pair(gauge.get("support_deg")),

@@ -3,8 +3,10 @@
     /                       attributes: format, schema, convention_*, gain_convention, id, method, fc_hz, ...
     /geometry               positions_m (M, 3); attributes name, labels
     /impairments            gain (M,), coupling (M, M), position_error_m, delay_s, iq_image, dc_offset,
-                            angle_table_deg (A,), angle_response (M, A) where learned
-    /sigma                  gain_db, phase_deg, position_m, delay_s: one standard deviation
+                            angle_table_deg (A,), angle_response (M, A), frequency_hz (F,),
+                            frequency_response (M, F) where learned
+    /sigma                  gain_db, phase_deg, position_m, delay_s, where learned iq_image, dc_offset,
+                            frequency_response: one standard deviation
     /gauge /valid /epoch /metrics    attributes
     /settings /captures     settings as JSON text; SHA-256 of the recordings
 
@@ -28,9 +30,10 @@ from hil.store.fields import CONVENTION, MAX_ELEMENTS, MAX_TEXT, from_fields, pl
 FORMAT = "hil-calibration"
 _UNITS = {"gain": "1", "coupling": "1", "position_error_m": "m", "delay_s": "s", "iq_image": "1", "dc_offset": "1",
           "angle_table_deg": "deg", "angle_response": "1", "positions_m": "m", "gain_db": "dB", "phase_deg": "deg",
-          "position_m": "m"}  # fmt: skip
+          "position_m": "m", "frequency_hz": "Hz", "frequency_response": "1"}  # fmt: skip
 _ROOT = ("method", "fc_hz", "device_model", "device_serial", "reference_element", "config_hash", "score",
          "predicted_score", "converged", "created_utc", "stale_reason", "id", "gain_convention", "schema")  # fmt: skip
+_COMPLEX = ("gain", "coupling", "iq_image", "dc_offset", "angle_response", "frequency_response")
 _MAX_ITEMS = 4 << 20
 _MAX_ATTRIBUTES = 10_000
 
@@ -60,8 +63,9 @@ def image(c: Calibration, userblock_bytes: int = 512) -> bytes:
         _array(geometry, "positions_m", c.geometry.positions_m)
         for group, names in (
             ("impairments", ("gain", "coupling", "position_error_m", "delay_s", "iq_image", "dc_offset",
-                             "angle_table_deg", "angle_response")),
-            ("sigma", ("gain_db", "phase_deg", "position_m", "delay_s")),
+                             "angle_table_deg", "angle_response", "frequency_hz", "frequency_response")),
+            ("sigma", ("gain_db", "phase_deg", "position_m", "delay_s", "iq_image", "dc_offset",
+                       "frequency_response")),
         ):  # fmt: skip
             for name in names:
                 value = getattr(getattr(c, group), name)
@@ -137,7 +141,7 @@ def _collect(h5py: Any, file: Any) -> dict[str, Any]:
     }
     for name in ("impairments", "sigma"):
         group = _group(h5py, file, name)
-        v[name] = {key: _values(h5py, group, key) for key in _UNITS if key in group}
+        v[name] = {key: _values(h5py, group, key, name == "sigma") for key in _UNITS if key in group}
     for name in ("gauge", "valid", "epoch", "metrics"):
         if name in file:
             group = _group(h5py, file, name)
@@ -182,17 +186,16 @@ def _dataset(h5py: Any, group: Any, name: str) -> Any:
     return dataset
 
 
-def _values(h5py: Any, group: Any, name: str) -> Any:
+def _values(h5py: Any, group: Any, name: str, real: bool = True) -> Any:
     dataset = _dataset(h5py, group, name)
     if dataset.dtype.kind not in "fiuc" or dataset.dtype.itemsize > 16:
         raise CalibrationError(f"{name}: type {dataset.dtype}")
     if dataset.shape and dataset.shape[0] > 100 * MAX_ELEMENTS:
         raise CalibrationError(f"{name}: shape {dataset.shape} is too large")
     value = dataset[()]
-    complex_names = ("gain", "coupling", "iq_image", "dc_offset", "angle_response")
     if not isinstance(value, np.ndarray):
         raise CalibrationError(f"{name}: not an array")
-    return plain(value.astype(np.complex128 if name in complex_names else np.float64))
+    return plain(value.astype(np.complex128 if name in _COMPLEX and not real else np.float64))
 
 
 def _strings(h5py: Any, group: Any, name: str) -> list[str]:

@@ -1,0 +1,1 @@
+"""What only known waveforms show: channel delays and frequency responses."""
