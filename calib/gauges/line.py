@@ -109,7 +109,8 @@ def fit_support(
 
     reached : whether each edge was reached. Where not, that edge only bounds the samples.
     """
-    u_hat, sigma = _without_strays(u_hat, sigma)
+    if len(u_hat) >= 2:
+        u_hat, sigma = _without_strays(u_hat, sigma)
     if len(u_hat) < 2:
         raise NotIdentifiable(
             f"support: {len(u_hat)} angle{'s' * (len(u_hat) != 1)} seen cannot fill it",

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from drivers.iio.alignment import SEGMENT, find_offset, samples_needed, slip
+from drivers.alignment import SEGMENT, find_offset, samples_needed, slip
 from sim_backend.engine import ArrayEngine
 from sim_backend.scene import parse_scene
 

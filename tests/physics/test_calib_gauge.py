@@ -56,6 +56,28 @@ def test_an_anchor_that_does_not_stand_is_refused() -> None:
         scene.learn(GaugeRequest("anchor", anchors_deg=INTERVALS[:1]))
 
 
+@pytest.mark.parametrize("seen", [0, 1])
+def test_a_support_needs_angles_to_fill_it(seen: int) -> None:
+    with pytest.raises(NotIdentifiable, match="cannot fill it"):
+        fit_support(
+            np.full(seen, 0.1),
+            np.full(seen, 0.01),
+            (-1.0, 1.0),
+            ScalePrior(np.arange(8) / 2, np.arange(8) / 2, 0.1),
+            (True, True),
+        )
+
+
+def test_an_anchor_behind_a_circle_is_one_source_on_both_sides_of_the_seam() -> None:
+    rng = np.random.default_rng(0)
+    angle = rng.uniform(-180, 180, (600, 1))
+    angle[200:260] = 180.0  # its estimates scatter to either side of +-180 degrees
+    scene = make_scene(8207, circle(), 1, 600, angle_deg=angle)
+    result = scene.learn(GaugeRequest("anchor", anchors_deg=((180.0, 0.1995, 0.2595),)))
+    assert result.converged, result.reason
+    assert scene.compare(result).gauge_error_deg < 1.0
+
+
 def test_an_anchor_fixes_the_rotation_of_a_circle() -> None:
     scene = anchored(7404, nominal=circle(), limits=(-180.0, 180.0))
     result = scene.learn(GaugeRequest("anchor", anchors_deg=INTERVALS[:1]))

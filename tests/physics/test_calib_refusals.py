@@ -29,6 +29,14 @@ def test_wrong_number_of_sources(true: int, said: int) -> None:
     assert "source" in result.reason
 
 
+def test_one_source_less_than_elements() -> None:
+    """A noise subspace of one dimension: learned rightly, or refused; never wrong and silent."""
+    for seed in range(7215, 7219):
+        scene = make_scene(seed, uniform_line(4), 3, 300)
+        result = scene.learn(SUPPORT, time_limit_s=3.0)
+        assert scene.compare(result).error < 1e-3 if result.converged else result.reason
+
+
 @pytest.mark.parametrize("said", [None, 2])
 def test_coherent_sources(said: int | None) -> None:
     scene = make_scene(7220, uniform_line(8), 2, 300, coherent=True)

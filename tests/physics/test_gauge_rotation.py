@@ -266,7 +266,7 @@ def test_the_wrong_sense_and_moving_emitters_are_refused() -> None:
     assert "clockwise" in refusal.value.hint
     restless = make_scene(8464, uniform_line(8))
     steps = tuple((10.0 * i, 0.1 * i, 0.1 * i + 0.09) for i in range(4))
-    with pytest.raises(NotIdentifiable):
+    with pytest.raises(NotIdentifiable, match="no emitter stood still"):
         restless.learn(GaugeRequest("rotation", rotations=steps))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from calib.gpi.noise import fading, mean_signal_power, noise_levels, whitened
 from calib.gpi.ramp import beam_cuts, edge_posterior, line_search, shifted
 from calib.gpi.search import Peaks, PeakSearch
 from calib.gpi.threshold import detection_threshold, empirical_threshold, false_alarm_rate
+from hil.core.errors import NotIdentifiable
 from tests.physics.gpi_scenes import SPACING_HZ, WINDOW_S, echoes
 
 
@@ -144,6 +147,14 @@ def test_noise_and_fading_are_found_from_the_data() -> None:
     assert 10 * np.log10(state.snr) == pytest.approx(18, abs=0.5)
     assert state.present == pytest.approx(0.4, abs=0.03)
     assert mean_signal_power(data) == pytest.approx(0.4 * 10**1.8, rel=0.1)
+
+
+def test_an_element_that_hears_nothing_is_named() -> None:
+    csi = np.array(echoes(2, blocks=300).csi.csi)
+    csi[:, 3] = 0
+    with pytest.raises(NotIdentifiable, match="element 3 hears nothing") as refusal:
+        whitened(reduce(replace(echoes(2, blocks=300).csi, csi=csi)))
+    assert "cable" in refusal.value.hint
 
 
 def test_noise_without_anything_outside_the_window() -> None:

@@ -70,6 +70,35 @@ def test_half_a_degree_a_second_is_followed(seed: int) -> None:
     assert depth(now.gain) < 0.2 * depth(learned.impairments.gain)
 
 
+@pytest.mark.parametrize("seed", [11, 12, 13, 14, 15])
+def test_the_ramp_is_followed_by_the_edges_of_the_support(seed: int) -> None:
+    """What a drift moves all directions by is not in the nulls; the edges of the emitters' range show it."""
+    scene = parse_scene(f"seed = {seed}\n{_DRIFT}")
+    engine = ArrayEngine(scene, free_running=True)
+    geometry, fc = ArrayGeometry(element_positions(scene)), scene.receiver.fc_hz
+    learned = learn_batch(
+        _covariances(engine, scene, 0.0, 2.0, 300.0), geometry, fc, LearnSettings(support_deg=(-60.0, 60.0))
+    )
+    follower = PhaseFollower(learned, geometry, fc, _T, round(2.0 * scene.receiver.fs_hz))
+    for second in range(2, 22):
+        follower.follow(_covariances(engine, scene, second, second + 1, 100.0))
+    now = follower.result()
+    drawn, x = engine.drawn, geometry.positions_m[:, 0] / (299_792_458.0 / fc)
+    turned = drawn.drift_rad_per_s * 21.0
+
+    def ramp_deg(phase: np.ndarray) -> float:
+        """Shift of the directions near broadside that a phase (M,) rad over the line makes."""
+        return float(np.rad2deg(np.polyfit(x, phase, 1)[0] / (2 * np.pi)))
+
+    moved = ramp_deg(turned)
+    seen = np.angle(now.impairments.gain / learned.impairments.gain)
+    error = np.unwrap(np.angle(np.exp(1j * (turned - seen))))
+    left = ramp_deg(error)
+    assert abs(left) < 3 * np.hypot(now.gauge.offset_sigma_deg, learned.gauge.offset_sigma_deg)
+    if abs(moved) > 1.0:  # there is something to follow
+        assert abs(left) < 0.4 * abs(moved)
+
+
 def test_another_array_is_noticed() -> None:
     scene = parse_scene("seed = 5\n")
     engine = ArrayEngine(scene, free_running=True)

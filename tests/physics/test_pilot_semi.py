@@ -107,6 +107,14 @@ def test_unlabelled_blocks_of_another_kind_do_no_harm() -> None:
     assert _angle_error_deg(scene, result) < 0.05
 
 
+def test_every_block_labelled() -> None:
+    known = np.random.default_rng(5).uniform(-60, 60, 40)
+    scene, labels, _ = _mixed(8870, known, 4, 0)
+    result = semi_supervised(scene.observations, labels, scene.geometry, FC_HZ)
+    assert result.converged, result.reason
+    assert _angle_error_deg(scene, result) < 0.1
+
+
 def test_neither_enough_labels_nor_enough_blocks() -> None:
     scene, labels, _ = _mixed(8860, np.array([20.0]), 5, 5)
     with pytest.raises(NotIdentifiable, match="nor do so few labels"):

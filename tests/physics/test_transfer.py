@@ -114,6 +114,21 @@ def test_groups_of_one_leave_the_ramp_to_the_support(k: int) -> None:
         relearn_phase(obs, stored, k)
 
 
+def test_an_exact_line_with_every_phase_new() -> None:
+    """Half a wavelength exactly: the ramp of one period more is the same array; 10 arrays, stated sigma covers."""
+    pulls = []
+    for seed in range(9280, 9290):
+        scene = make_scene(seed, uniform_line(8), 1, 200, position_std=0.0)
+        stored = _stored(replace(scene, gain=np.abs(scene.gain) + 0j), 1)
+        result = relearn_phase(scene.observations, stored, 1, SUPPORT, seed=seed)
+        assert result.converged, (seed, result.reason)
+        assert scene.compare(result).error < 1e-5
+        error = np.angle(result.impairments.gain * scene.gain.conj() * scene.gain[0] / abs(scene.gain[0]))
+        assert result.sigma.phase_deg[-1] > result.sigma.phase_deg[1]  # the ramp is most open at the far end
+        pulls.append(np.rad2deg(error[-1]) / result.sigma.phase_deg[-1])
+    assert np.sqrt(np.mean(np.square(pulls))) < 1.8
+
+
 def test_a_calibration_of_another_array_is_not_relearned() -> None:
     for seed in range(9260, 9262):
         _, obs, _ = _second(seed, 2, 1, 100)

@@ -7,6 +7,7 @@ import pytest
 from scipy.signal import lfilter
 
 from calib.fit_uncertainty import subspace_motion
+from calib.judge import count_distinct
 from calib.observations import Observations, mdl_sources, prepare
 from hil.core.errors import ShapeError
 from tests.physics.array_scenes import make_scene, uniform_line
@@ -21,11 +22,18 @@ from tests.physics.array_scenes import make_scene, uniform_line
         (np.ones((2, 4, 4)), 64, [1.0, 0.5]),
         (np.ones((2, 4, 4)), 64, [1.0]),
         (np.full((2, 4, 4), np.inf), 64, None),
+        (np.ones((0, 4, 4)), 64, None),
     ],
 )
 def test_observations_refuse_what_cannot_be(covariance, n_snapshots, time_s) -> None:
     with pytest.raises(ShapeError):
         Observations(covariance, n_snapshots, time_s)
+
+
+def test_distinct_angles_are_counted_whatever_the_list_holds() -> None:
+    assert count_distinct(np.array([0.0, 0.1, 0.2, 1.0, np.nan, np.inf]), 0.15) == 3
+    assert count_distinct(np.array([]), 0.1) == 0
+    assert count_distinct(np.array([1e16, 1e16 + 2]), 1e-3) == 2  # a step that rounding swallows
 
 
 @pytest.mark.parametrize("k", [1, 2, 3])

@@ -109,6 +109,13 @@ def test_whole_dwells_are_held_out(scene) -> None:
     assert part_of(scene.observations, split.held_out).n_blocks == len(split.held_out)
 
 
+def test_a_fixed_cycle_of_hops_does_not_show_the_judges_one_angle_only() -> None:
+    cycle = np.tile(np.linspace(-50, 50, 5), 60)[:, None]  # every fifth dwell comes back to the same angle
+    scene = make_scene(9002, uniform_line(4), 1, 300, angle_deg=cycle)
+    split = split_blocks(scene.observations, 1, 0.2)
+    assert len(set(np.round(scene.angle_deg[split.held_out, 0]))) >= 3
+
+
 def test_gliding_emitters_are_split_by_time() -> None:
     angle = 55 * np.sin(np.linspace(0, 9, 400))[:, None]
     glide = make_scene(9001, uniform_line(4), 1, 400, angle_deg=angle)
