@@ -10,7 +10,7 @@ ARGS ?=
 TORCH_INDEX ?=
 PYTEST_ARGS ?=
 RUN_DEBS := libiio0 libegl1 libxkbcommon0 libxcb-cursor0
-TEST_DEBS := $(RUN_DEBS) libiio-utils libhamlib-utils python3-soapysdr soapysdr-tools xvfb
+TEST_DEBS := $(RUN_DEBS) libiio-utils libhamlib-utils python3-soapysdr soapysdr-module-remote soapysdr-tools xvfb
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: run test bars lint docs clean system-run system-test

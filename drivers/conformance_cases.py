@@ -12,10 +12,12 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -57,12 +59,32 @@ def emulator(scene: str, *options: str) -> Iterator[tuple[subprocess.Popen[str],
 
     Raises NonConformance if it does not get ready.
     """
+    with server(scene, "--iio", free_address(), *options) as (process, ready):
+        yield process, list(ready["iio"])
+
+
+@contextmanager
+def soapy_emulator(scene: str, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`hil sim serve --soapy` over a scene (TOML text): the process and the URL of its server.
+
+    Raises NonConformance if it does not get ready.
+    """
+    with server(scene, "--soapy", free_address("127.0.6.2"), *options) as (process, ready):
+        yield process, str(ready["soapy"])
+
+
+@contextmanager
+def server(scene: str, *options: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    """`hil sim serve` over a scene (TOML text): the process and its line of JSON.
+
+    Raises NonConformance if it does not get ready.
+    """
     with tempfile.TemporaryDirectory(prefix="hil-emulator-") as folder:
         path = Path(folder, "scene.toml")
         path.write_text(scene, "utf-8")
         command = [sys.executable, "-P", "-m", "hil.cli", "sim", "serve", "--scene", str(path)]
         process = subprocess.Popen(
-            [*command, "--iio", free_address(), *options],
+            [*command, *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -84,7 +106,7 @@ def emulator(scene: str, *options: str) -> Iterator[tuple[subprocess.Popen[str],
                 process.communicate()
 
 
-def _ready(process: subprocess.Popen[str]) -> list[str]:
+def _ready(process: subprocess.Popen[str]) -> dict[str, Any]:
     assert process.stdout is not None
     patience = threading.Timer(_READY_S, process.kill)
     patience.start()
@@ -93,8 +115,11 @@ def _ready(process: subprocess.Popen[str]) -> list[str]:
     finally:
         patience.cancel()
     try:
-        return list(json.loads(line)["iio"])
-    except (ValueError, KeyError) as err:
+        answer = json.loads(line)
+        if answer["ready"] is not True:
+            raise ValueError(line)
+        return answer
+    except (ValueError, KeyError, TypeError) as err:
         process.kill()
         reason = process.communicate()[1].strip() or "no answer"
         raise NonConformance(f"the emulator did not start: {reason}") from err
@@ -139,6 +164,53 @@ def iio_cases() -> list[CaseSpec]:
     boards = [(name, 1) for name in _BOARD_CHANNELS] + [("fmcomms5", 2), ("adrv9009-zu11eg", 2)]
     return [
         CaseSpec(f"iio {board} x {n}", lambda board=board, n=n: _emulated(board, n)) for board, n in boards
+    ]
+
+
+@contextmanager
+def _soapy(board: str, options: str, serials: int) -> Iterator[Case]:
+    n_boards = max(serials, 1)
+    with soapy_emulator(emulator_scene(board, n_boards)) as (process, url):
+        uri = f"driver=remote,remote={url}{options}"
+        if serials:
+            uri = ";".join(f"{uri},serial={name}" for name in board_serials(url))
+
+        def disconnect() -> None:
+            process.kill()
+            process.wait(10.0)
+
+        yield Case(
+            name="soapy",
+            open=lambda: open_device(f"soapy:{uri}"),
+            real_time=True,
+            disconnect=disconnect,
+            library="SoapySDR",
+        )
+
+
+def board_serials(url: str) -> list[str]:
+    """Serial numbers of the single boards behind an emulator; the device of the whole array is left out."""
+    from drivers.soapy.binding import import_soapy
+
+    soapy, serials, deadline = import_soapy(), [], time.monotonic() + _READY_S
+    # the client waits 0.1 s for an answer, which a busy machine misses
+    while not serials and time.monotonic() < deadline:
+        serials = [str(d["serial"]) for d in soapy.Device.enumerate({"driver": "remote", "remote": url})]
+    if not serials:
+        raise NonConformance(f"{url} lists no device")
+    return serials if len(serials) == 1 else serials[1:]
+
+
+def soapy_cases() -> list[CaseSpec]:
+    """A SoapyRemote server over every board, in both sample formats, and an array of two devices."""
+    plans = [(board, "", 0) for board in _BOARD_CHANNELS]
+    plans += [("fmcomms5", ",format=CF32", 0), ("fmcomms5", "", 2)]
+    return [
+        CaseSpec(
+            f"soapy {board}{options.replace(',format=', ' ')}" + (f" x {serials}" if serials else ""),
+            lambda board=board, options=options, serials=serials: _soapy(board, options, serials),
+        )
+        for board, options, serials in plans
     ]
 
 

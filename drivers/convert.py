@@ -110,6 +110,25 @@ def to_block(wire: WireBuffer, result: ReadResult, seq: int) -> Block:
     )
 
 
+def complex_to_wire(samples: NDArray[np.complex64], bits: int) -> NDArray[np.int16]:
+    """Words for a converter of `bits` bits, left-justified to 16: `round(x 2**(bits-1)) 2**(16-bits)`.
+
+    Parameters
+    ----------
+    samples : (C, n) complex64, C-contiguous, full scale 1.
+    bits : of the converter, including sign; what lies below them it would cut off, not round.
+
+    Returns
+    -------
+    (n, C, 2) int16. +1 has no code and becomes the largest one: nothing ever wraps.
+    """
+    n_channels, n = samples.shape
+    top = 2.0 ** (bits - 1)
+    parts = samples.view(np.float32).reshape(n_channels, n, 2)
+    codes = np.clip(np.rint(parts * np.float32(top)), -top, top - 1).astype(np.int16)
+    return np.ascontiguousarray((codes << (16 - bits)).transpose(1, 0, 2))
+
+
 def wire_buffer(n_samples: int, n_channels: int, wire: WireFormat) -> WireBuffer:
     """(n_samples, n_channels, 2) zeros of the wire's dtype, for `RxDevice.read`."""
     return np.zeros((n_samples, n_channels, 2), wire.dtype)

@@ -7,8 +7,17 @@ import time
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
-from hil.core.device import DeviceCaps, DeviceInfo, ReadResult, RxConfig, RxDevice, WireBuffer
-from hil.core.errors import ConfigError, ConnectionLost, DeviceTimeout, StreamStopped
+from hil.core.device import (
+    DeviceCaps,
+    DeviceInfo,
+    ReadResult,
+    RxConfig,
+    RxDevice,
+    Transceiver,
+    TxDevice,
+    WireBuffer,
+)
+from hil.core.errors import ConfigError, ConnectionLost, DeviceTimeout, DriverUnavailable, StreamStopped
 from hil.core.frame import FrameFlag, StreamInfo
 
 
@@ -112,6 +121,14 @@ class FaultyDevice:
         """As the device inside."""
         self._stopped.set()
         self._device.stop()
+
+    def transmitter(self) -> TxDevice:
+        """That of the device inside, unbroken. Raises DriverUnavailable if it has none."""
+        if not isinstance(self._device, Transceiver):
+            raise DriverUnavailable(
+                f"{self._uri}: the device inside only receives", uri=self._uri, hint="use one that transmits"
+            )
+        return self._device.transmitter()
 
     def close(self) -> None:
         """As the device inside."""

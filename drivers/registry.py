@@ -64,7 +64,13 @@ DRIVERS: dict[str, DriverEntry] = {
             "",
             "drivers.conformance_cases:faults_cases",
         ),
-        DriverEntry("soapy", "", "soapy:driver=remote,remote=tcp://127.0.0.1:55132", planned=True),
+        DriverEntry(
+            "soapy",
+            "drivers.soapy.rx:open_soapy",
+            "soapy:driver=remote,remote=tcp://127.0.0.1:55132",
+            "drivers.soapy.finder:list_soapy",
+            "drivers.conformance_cases:soapy_cases",
+        ),
     )
 }
 
@@ -81,7 +87,8 @@ def open_device(uri: str, **options: Any) -> RxDevice:
     Parameters
     ----------
     uri : `sim:`, `sim:scene.toml`, `sim:?free`, `iio:ip:HOST[:PORT]`, `iio:usb:`, `iio:local:`, several
-        boards as one array `iio:ip:A,ip:B`, `replay:FILE`, `faults:KEY=VALUE,...:URI`.
+        boards as one array `iio:ip:A,ip:B`, `soapy:driver=...,KEY=VALUE`, several devices as one array
+        separated by ";", `replay:FILE`, `faults:KEY=VALUE,...:URI`.
     options : `geometry` (ArrayGeometry for StreamInfo) everywhere; besides what the driver's opener takes.
 
     Raises

@@ -13,13 +13,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 import numpy as np
 
 from drivers.sigmf_files import Segment, open_recording
 from hil.core.device import DeviceCaps, DeviceInfo, GainMode, Range, ReadResult, RxConfig, WireBuffer
-from hil.core.errors import DeviceStateError, DeviceTimeout, RecordingError, StreamStopped, UnsupportedSetting
+from hil.core.errors import (
+    DeviceStateError,
+    DeviceTimeout,
+    DriverUnavailable,
+    RecordingError,
+    StreamStopped,
+    UnsupportedSetting,
+)
 from hil.core.frame import FrameFlag, StreamInfo
 from hil.core.geometry import ArrayGeometry
 
@@ -256,6 +263,14 @@ class ReplayDevice:
             block_samples=self._block_samples,
         )
         return StreamInfo(config, self.info, recorded.epoch, geometry)
+
+    def transmitter(self) -> NoReturn:
+        """A recording has none: raises DriverUnavailable."""
+        raise DriverUnavailable(
+            f"{self._uri}: a recording cannot transmit",
+            uri=self._uri,
+            hint="open a device: iio:, soapy: or sim:",
+        )
 
     def stop(self) -> None:
         """Stop playing, from any thread."""

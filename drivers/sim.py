@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from hil.core.errors import ConfigError, DeviceTimeout, UnsupportedSetting
 from hil.core.frame import FrameFlag, StreamInfo
 from hil.core.geometry import ArrayGeometry
 from sim_backend.source import SampleSource
+
+if TYPE_CHECKING:
+    from drivers.sim_tx import SimTransmitter
 
 _RING_S = 0.5  # what the simulated receiver keeps for a slow reader
 _WAIT_SLICE_S = 0.05  # so that stop() ends a waiting read
@@ -84,6 +87,7 @@ class SimDevice:
         self._next = 0  # scene sample of the next one to be read
         self._delivered_to = 0
         self._flags = FrameFlag.NONE
+        self._transmitter: SimTransmitter | None = None
 
     # ---- identity -------------------------------------------------------------------------------------
 
@@ -162,6 +166,8 @@ class SimDevice:
                 wrote = True
         if wrote:
             self._tracker.record(EpochEvent.RATE)
+            if self._transmitter is not None:
+                self._transmitter.stop()  # its samples were made for another rate
         retuned = False
         for b, table in enumerate(self._boards):
             for chip in range(len(table.lo)):
@@ -218,6 +224,8 @@ class SimDevice:
         n = min(len(out), self._config.block_samples or len(out))
         lost = self._next - self._delivered_to  # a retune skipped these
         flags = self._flags
+        if self._transmitter is not None and self._transmitter.sending:
+            flags |= FrameFlag.TRANSMITTING
         overrun = self._overrun()
         if overrun:
             flags |= FrameFlag.OVERFLOW
@@ -285,8 +293,30 @@ class SimDevice:
             for b in range(len(self._boards)):
                 self._source.note("close", b, self._source.now(b))
 
+    def transmitter(self) -> SimTransmitter:
+        """The simulated boards' transmitters; always the same object. Raises DeviceStateError."""
+        from drivers.sim_tx import SimTransmitter
+
+        self._order.check_open("transmitter")
+        if self._transmitter is None:
+            self._transmitter = SimTransmitter(
+                self._source, self._boards, self._counts, self._info.uri, free_running=self._free,
+                on_event=self._disturbed,
+            )  # fmt: skip
+        return self._transmitter
+
+    def _disturbed(self, event: EpochEvent, at: int) -> None:
+        """The transmitter disturbed the receivers at a scene sample: a new epoch from there on."""
+        self._tracker.record(event)
+        self._stream = self._stream_info()
+        self._flags |= FrameFlag.RETUNED
+        if self._order.running:
+            self._next = max(self._next, at)
+
     def close(self) -> None:
-        """Stop for good."""
+        """Silence the transmitter and stop for good."""
+        if self._transmitter is not None:
+            self._transmitter.close()
         self.stop()
         self._order.closed()
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import hil
+from hil.core.errors import HilError
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +107,34 @@ def check_pyadi() -> Finding:
 
 
 def check_soapy() -> Finding:
-    """SoapySDR's Python module; not on PyPI."""
-    found = importlib.util.find_spec("SoapySDR") is not None or bool(
-        list(Path("/usr/lib/python3/dist-packages").glob("SoapySDR.py"))
-    )
-    return Finding("SoapySDR", found, "found" if found else "not found", "SoapySDR devices",
-                   "apt-get install python3-soapysdr soapysdr-tools (elsewhere: conda-forge soapysdr)", required=False)  # fmt: skip
+    """SoapySDR's Python module (not on PyPI) and what its modules say when they are loaded."""
+    from drivers.soapy.binding import import_soapy, install_hint
+    from drivers.soapy.finder import list_modules
+
+    needed = "SoapySDR devices"
+    try:
+        soapy = import_soapy()
+        modules = list_modules()
+    except HilError as err:
+        return Finding("SoapySDR", False, str(err), needed, getattr(err, "hint", ""), required=False)
+    version = f"{soapy.getLibVersion()} ({Path(soapy.__file__).parent})"
+    broken = [m for m in modules if m["error"]]
+    if broken:
+        first = broken[0]
+        found = f"{version}; {len(broken)} module(s) do not load: {first['path']}: {first['error']}"
+        return Finding("SoapySDR", False, found, needed, "reinstall or remove that module", required=False)
+    names = ", ".join(f"{m['drivers']} {m['version']}".strip() for m in modules)
+    found = f"{version}; modules: {names or 'none'}"
+    if not any("remote" in m["drivers"].split(", ") for m in modules):
+        return Finding(
+            "SoapySDR",
+            False,
+            found,
+            "soapy:driver=remote,... (also the emulator)",
+            install_hint(),
+            required=False,
+        )
+    return Finding("SoapySDR", True, found, needed, required=False)
 
 
 def check_rotctld() -> Finding:

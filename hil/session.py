@@ -9,11 +9,11 @@ StreamInfo. The GUI and the command line are clients of this class.
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -21,15 +21,24 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from drivers.convert import convert, to_block, wire_buffer
-from hil.core.device import RxConfig, RxDevice
-from hil.core.errors import DeviceStateError, DeviceTimeout
+from hil.core.device import RxConfig, RxDevice, TxConfig
+from hil.core.errors import (
+    ConfigError,
+    DeviceError,
+    DeviceStateError,
+    DeviceTimeout,
+    HilError,
+)
 from hil.core.frame import Block, Frame, FrameFlag, StreamInfo
 from hil.core.geometry import ArrayGeometry
+from hil.core.waveform_types import Waveform
+from hil.pipeline.commands import Commands
 from hil.pipeline.graph import Graph
 from hil.pipeline.policy import Policy
 from hil.pipeline.ring import BlockRing
 from hil.pipeline.stage import Stage
 from hil.recorder import Recorder, RecordingSummary
+from hil.transmission import Transmission, join_hints
 
 #: What the rings hold, seconds of stream. A disk may pause for longer than a display needs.
 RING_S = 0.5
@@ -75,7 +84,8 @@ class Session:
         self.geometry = geometry
         self._stream: StreamInfo | None = None
         self._graph: Graph | None = None
-        self._commands: queue.Queue[tuple[RxConfig, queue.Queue[StreamInfo | Exception]]] = queue.Queue()
+        self._commands = Commands()
+        self._transmission = Transmission(device)
         self._finished = threading.Event()
         self._samples = self._lost = self._gaps = 0
         self._lost_exact = True
@@ -113,31 +123,41 @@ class Session:
     def configure(self, want: RxConfig) -> StreamInfo:
         """Apply settings, also while running (between two blocks); returns what the hardware took."""
         if self._graph is None or self._finished.is_set():
-            self._stream = self._located(self.device.configure(want))
-            return self._stream
+            return self._apply(want)
         m = self.stream.n_channels
         if want.channels is not None and len(want.channels) != m:
             raise DeviceStateError(
                 f"{len(want.channels)} channels: the session streams {m}", uri=self.device.info.uri,
                 hint="stop it before channels are added or removed",
             )  # fmt: skip
-        answer: queue.Queue[StreamInfo | Exception] = queue.Queue(1)
-        self._commands.put((want, answer))
-        deadline = time.monotonic() + _COMMAND_TIMEOUT_S
-        while True:
-            try:
-                result = answer.get(timeout=0.1)
-                break
-            except queue.Empty:
-                self._graph.raise_error()  # a reader that has failed answers nobody
-                if time.monotonic() < deadline:
-                    continue
-                raise DeviceTimeout(
-                    "the reader did not take the new settings", uri=self.device.info.uri
-                ) from None
-        if isinstance(result, Exception):
-            raise result
-        return result
+        return self._between_blocks(lambda: self._apply(want))
+
+    def _apply(self, want: RxConfig) -> StreamInfo:
+        self._stream = self._located(self.device.configure(want))
+        return self._stream
+
+    def _between_blocks(self, work: Callable[[], Any]) -> Any:
+        """What `work` returns or raises; while running it runs in the reader's thread."""
+        if self._graph is None or self._finished.is_set():
+            return work()
+        late = DeviceTimeout("the reader did not take the new settings", uri=self.device.info.uri)
+        return self._commands.ask(work, self._graph.raise_error, _COMMAND_TIMEOUT_S, late)
+
+    def transmit(self, signal: Waveform | NDArray[np.complex64], want: TxConfig | None = None) -> TxConfig:
+        """Send a signal cyclically until `stop_transmitting`, or until the run ends; returns the settings read back.
+
+        signal : a waveform made for the receiver's rate, for every selected channel; or samples (C, n) complex64.
+        want : without `attenuation_db` the greatest one stays; without `fc_hz` it is the receiver's carrier, which
+            may begin a new epoch: transmit before `start` to have that before the first sample.
+
+        Raises DriverUnavailable, ConfigError (a waveform for another rate), UnsupportedSetting, ShapeError,
+        DeviceError; nothing is sent then.
+        """
+        return self._between_blocks(lambda: self._transmission.send(signal, want, self.stream))
+
+    def stop_transmitting(self) -> None:
+        """Silence the transmitter. Idempotent. Raises ConnectionLost if it may go on transmitting."""
+        self._between_blocks(self._transmission.stop)
 
     def start(
         self,
@@ -177,7 +197,7 @@ class Session:
             )
         reader = Stage(
             "reader",
-            lambda stop: self._read(stop, rings, block_samples, n_samples),
+            lambda stop: self._transmission.during(lambda: self._read(stop, rings, block_samples, n_samples)),
             source=True,
             closes=rings,
             unblock=self.device.stop,
@@ -197,8 +217,8 @@ class Session:
         return done
 
     def stop(self) -> SessionSummary:
-        """Stop streaming, finish the recording, check the ledger. Does not raise the stages' errors
-        (`raise_error` does), so that the summary of a failed capture can be had."""
+        """Stop streaming, silence the transmitter, finish the recording, check the ledger. Does not raise the
+        stages' errors (`raise_error` does), so that the summary of a failed capture can be had."""
         edges: dict[str, dict[str, int]] = {}
         if self._graph is not None:
             graph = self._graph
@@ -208,7 +228,10 @@ class Session:
                 self._error = graph.error
                 self._graph = None
                 self._one_thread.restore_original_limits()
-                self.device.stop()
+                try:
+                    self._error = self._transmission.silenced(self._error)
+                finally:
+                    self.device.stop()
         recording = self._recorder.close() if self._recorder is not None else None
         self._recorder = None
         return SessionSummary(
@@ -224,7 +247,7 @@ class Session:
             raise self._error
 
     def close(self) -> None:
-        """Stop and release the device. Idempotent."""
+        """Stop and release the device, transmitter first. Idempotent. Raises ConnectionLost if that may go on."""
         try:
             if self._graph is not None or self._recorder is not None:
                 self.stop()
@@ -234,8 +257,15 @@ class Session:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except DeviceError as err:
+            if not isinstance(error, HilError):
+                raise
+            join_hints(error, err)
 
     def _ring(self, name: str, block_samples: int, policy: Policy) -> BlockRing:
         stream = self.stream
@@ -267,7 +297,7 @@ class Session:
         device_stream: StreamInfo | None = None
         quiet_since = time.monotonic()
         while not stop.is_set() and (n_samples is None or self._samples < n_samples):
-            self._obey()
+            self._commands.serve()
             room = block_samples if n_samples is None else min(block_samples, n_samples - self._samples)
             try:
                 result = self.device.read(buffer[:room], _READ_TIMEOUT_S)
@@ -301,18 +331,6 @@ class Session:
             self._gaps += 1
         elif FrameFlag.GAP_BEFORE in block.flags:
             self._gaps += 1
-
-    def _obey(self) -> None:
-        try:
-            want, answer = self._commands.get_nowait()
-        except queue.Empty:
-            return
-        try:
-            self._stream = self._located(self.device.configure(want))
-        except Exception as err:  # noqa: BLE001 - handed to the thread that asked
-            answer.put(err)
-        else:
-            answer.put(self._stream)
 
     def _record(self, ring: BlockRing) -> None:
         recorder = self._recorder
@@ -355,7 +373,6 @@ def open_session(
     DeviceError : from the driver. ConfigError : the array has more elements than the device has channels.
     """
     from drivers.registry import open_device
-    from hil.core.errors import ConfigError
 
     device = open_device(uri) if isinstance(uri, str) else uri
     try:

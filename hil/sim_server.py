@@ -5,6 +5,7 @@ Standard library only: the pytest plugin runs this inside other people's project
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import selectors
@@ -15,21 +16,56 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
 class SimServer:
-    """A running simulated array: the URIs of its boards, its truth file and its process."""
+    """A running simulated array: the URIs of its boards, its truth file and its process.
+
+    soapy : URL of its SoapyRemote server, "" without: `driver=remote,remote=` and this opens it.
+    """
 
     iio: tuple[str, ...]
     truth: Path
     process: subprocess.Popen[str]
+    soapy: str = ""
+
+    @property
+    def uri(self) -> str:
+        """What libiio and pyadi-iio open for the first board."""
+        return self.iio[0]
+
+    @property
+    def soapy_args(self) -> dict[str, str]:
+        """What SoapySDR.Device opens. TCP: over UDP the stock client loses samples silently."""
+        return {"driver": "remote", "remote": self.soapy, "remote:prot": "tcp"}
+
+    @property
+    def device_uris(self) -> dict[str, str]:
+        """URIs for this project's own programs, by protocol."""
+        out = {"iio": "iio:" + ",".join(self.iio)} if self.iio else {}
+        return out | ({"soapy": f"soapy:driver=remote,remote={self.soapy}"} if self.soapy else {})
+
+    def events(self) -> list[dict[str, Any]]:
+        """What the truth file says so far, line by line: first what was drawn, then what happened."""
+        lines = self.truth.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def kill(self) -> None:
+        """End the server without a word to its clients, as a power failure does."""
+        self.process.kill()
+        self.process.wait(10)
+
+
+_calls = itertools.count()
 
 
 def free_address() -> str:
-    """A loopback address that two programs at work are unlikely to share (Linux answers on all of 127/8)."""
+    """A loopback address for up to 16 boards that two programs at work are unlikely to share, another one for each
+    of 15 calls (Linux answers on all of 127/8)."""
     pid = os.getpid()
-    return f"127.{64 + (pid >> 8) % 128}.{1 + pid % 254}.2"
+    return f"127.{64 + (pid >> 8) % 128}.{1 + pid % 254}.{2 + 16 * (next(_calls) % 15)}"
 
 
 @contextmanager
@@ -37,14 +73,22 @@ def serve(
     folder: Path,
     *,
     scene: Path | None = None,
-    iio: str = "127.0.0.2",
+    iio: str | None = "127.0.0.2",
+    soapy: str | None = None,
     free_running: bool = False,
     timeout_s: float = 60.0,
 ) -> Iterator[SimServer]:
-    """Run `hil sim serve` until the block ends. Raises RuntimeError with the server's own words if it cannot."""
-    name = iio.replace(":", "-")
+    """Run `hil sim serve` until the block ends: IIO contexts at `iio`, a SoapyRemote server at `soapy`, or both.
+
+    Raises ValueError if both are None, RuntimeError with the server's own words if it cannot start.
+    """
+    if iio is None and soapy is None:
+        raise ValueError("give an address for iio, for soapy, or for both")
+    name = "-".join(part for part in (iio, soapy) if part).replace(":", "-")
     truth, log = folder / f"truth-{name}.jsonl", folder / f"server-{name}.log"
-    command = [sys.executable, "-P", "-m", "hil.cli", "sim", "serve", "--iio", iio, "--truth", str(truth)]
+    command = [sys.executable, "-P", "-m", "hil.cli", "sim", "serve", "--truth", str(truth)]
+    command += ["--iio", iio] if iio is not None else []
+    command += ["--soapy", soapy] if soapy is not None else []
     command += ["--scene", str(scene)] if scene else []
     command += ["--free-running"] if free_running else []
     if sys.platform == "linux":
@@ -61,7 +105,8 @@ def serve(
         if not ready:
             words = log.read_text(encoding="utf-8", errors="replace")[-2000:].strip()
             raise RuntimeError(f"the simulated array did not start: {words}")
-        yield SimServer(tuple(json.loads(ready)["iio"]), truth, process)
+        answer = json.loads(ready)
+        yield SimServer(tuple(answer["iio"]), truth, process, answer.get("soapy", ""))
     finally:
         process.terminate()
         try:

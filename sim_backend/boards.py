@@ -18,6 +18,7 @@ class Board:
     default_fs_hz : rate where a scene names none.
     relock_phase : True if an LO or rate write leaves a new random phase per chip (AD936x); False where
     the chips' LOs are phase-synchronised (ADRV9009).
+    one_lo : True if a chip receives and transmits with one LO (ADRV9009).
     """
 
     name: str
@@ -31,6 +32,7 @@ class Board:
     fs_fixed_hz: tuple[float, ...]
     default_fs_hz: float
     relock_phase: bool
+    one_lo: bool = False
 
     def chip_of(self, channel: int) -> int:
         """Chip that carries this channel."""
@@ -58,6 +60,7 @@ def _adrv9009(name: str, chips: tuple[tuple[int, ...], ...]) -> Board:
         name, n_channels, chips, adc_bits=16, nominal_gain_db=20.0, gain_db=(0.0, 30.0),
         fc_hz=_ADRV9009_FC_HZ, fs_hz=(_ADRV9009_FS_HZ[0], _ADRV9009_FS_HZ[-1]),
         fs_fixed_hz=_ADRV9009_FS_HZ, default_fs_hz=3.84e6, relock_phase=False,
+        one_lo=True,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ antenna elements; all arrays here are in the order of the receiver channels, cou
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from sim_backend.scene import Scene
 
 # Position in this list is the key of the stream: append only.
 _STREAMS = ("gain", "phase", "position", "coupling", "delay", "iq", "dc", "drift", "angle", "hop", "group",
-            "waveform", "noise", "garbage")  # fmt: skip
+            "waveform", "noise", "garbage", "fault", "tx", "target")  # fmt: skip
 
 #: Levels below this are none at all.
 NOTHING_DB = -190.0
@@ -119,6 +119,19 @@ def draw(scene: Scene) -> Drawn:
         angle_table_deg=table,
         angle_phase_rad=table_phase[order] if len(table) else table_phase,
         ports=tuple(ports),
+    )
+
+
+def rewired(drawn: Drawn, channels: tuple[int, int]) -> Drawn:
+    """What it is after the antennas of two channels have changed places: what belongs to receivers stays."""
+    order = np.arange(len(drawn.gain))
+    order[list(channels)] = order[list(reversed(channels))]
+    return replace(
+        drawn,
+        positions_m=drawn.positions_m[order],
+        position_error_m=drawn.position_error_m[order],
+        coupling=drawn.coupling[np.ix_(order, order)],
+        angle_phase_rad=drawn.angle_phase_rad[order],
     )
 
 

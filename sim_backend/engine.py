@@ -19,7 +19,11 @@ from numpy.typing import NDArray
 
 from sim_backend.clock import Clock, FreeRunningClock, RealTimeClock
 from sim_backend.drawn import draw, stream_key
+from sim_backend.echo_drawn import draw_tx
+from sim_backend.echo_timeline import Timeline
 from sim_backend.events import BoardState, EventLog
+from sim_backend.fault_track import FaultTrack
+from sim_backend.faults import border
 from sim_backend.frontend import convert, garbage
 from sim_backend.mixer import TRACK_PHASE_RAD, Mixer
 from sim_backend.motion import Motion
@@ -56,14 +60,25 @@ class ArrayEngine:
             Motion(emitter, stream_key(scene.seed, "hop", k)) for k, emitter in enumerate(scene.emitters)
         ]
         self._log = EventLog(scene)
+        self._faults = FaultTrack(scene)
+        self._reported = 0  # marks of the faults that the truth file has
         self._lock = threading.RLock()
         self._chunks: list[OrderedDict[Any, NDArray[np.int16]]] = [
             OrderedDict() for _ in range(scene.n_boards)
         ]
-        self._mixer = Mixer(scene, self.drawn, self._motions)
+        self.tx_drawn = draw_tx(scene)
+        self._timeline = Timeline(scene)
+        self._mixer = Mixer(scene, self.drawn, self._motions, self._timeline, self.tx_drawn)
         self._mixer.prepare(self._log.last(0))
         writer = TruthWriter(truth) if isinstance(truth, str | Path) else truth
-        self._truth = TruthLog(writer, scene, self.drawn, self._motions, self._log) if writer else None
+        self._truth = (
+            TruthLog(
+                writer, scene, self.drawn, self._motions, self._log, self._mixer.echoes.paths, self.tx_drawn,
+                self._timeline,
+            )
+            if writer
+            else None
+        )  # fmt: skip
         self.clock: Clock = FreeRunningClock() if free_running else RealTimeClock()
 
     # What the scene is
@@ -125,10 +140,12 @@ class ArrayEngine:
         fs_hz = states[-1].fs_hz
         if self._truth:
             self._truth.cover((first + n) / fs_hz)
+            self._report_faults((first + n) / fs_hz)
         self._fill(board, states, first, out)
+        slipping = self._faults.slipping(board)
+        if slipping:
+            self._slip(board, states, slipping, first, out)
         faults = self.scene.faults
-        if faults.slip_samples_at_s and board == faults.slip_board:
-            self._slip(board, states, first, out)
         if faults.garbage_after_retune:
             garbage(
                 self.scene.seed,
@@ -156,7 +173,9 @@ class ArrayEngine:
 
     def _chunk(self, board: int, states: tuple[BoardState, ...], index: int) -> NDArray[np.int16]:
         """A whole chunk, remembered: reads that are not aligned ask for it twice."""
-        key, kept = (index, len(states)), self._chunks[board]  # states are only ever added
+        # states are only ever added; what is sent may change at any time
+        sent = self._mixer.echoes.key(states[-1].fs_hz, index * CHUNK, (index + 1) * CHUNK)
+        key, kept = (index, len(states), sent), self._chunks[board]
         with self._lock:
             if key in kept:
                 return kept[key]
@@ -177,23 +196,32 @@ class ArrayEngine:
             low = max(0, states[k].begins - start)
             high = min(CHUNK, states[k + 1].begins - start) if k + 1 < len(states) else CHUNK
             if high > low:
-                convert(self._mixer.analog(states[k], index, low, high), bits, out[low:high])
+                for first, end, wrong in self._faults.pieces(
+                    board, states[k].fs_hz, start + low, start + high
+                ):
+                    rows = out[first - start : end - start]
+                    convert(
+                        self._mixer.analog(states[k], index, first - start, end - start, wrong), bits, rows
+                    )
+                    wrong.corrupt(rows)
             k += 1
 
-    def _slip(self, board: int, states: tuple[BoardState, ...], first: int, out: NDArray[np.int16]) -> None:
-        """Shift the slipped channel against the others."""
-        faults, fs_hz = self.scene.faults, states[-1].fs_hz
-        column = 2 * faults.slip_channel
-        at = 0
-        borders = [round(t * fs_hz) for t in faults.slip_samples_at_s]
-        while at < len(out):
-            slipped = faults.slip_samples * bisect_right(borders, first + at)
-            end = min([len(out), *(b - first for b in borders if b > first + at)])
+    def _slip(
+        self,
+        board: int,
+        states: tuple[BoardState, ...],
+        channels: tuple[int, ...],
+        first: int,
+        out: NDArray[np.int16],
+    ) -> None:
+        """Shift the slipped channels against the others; before the first sample there is nothing."""
+        columns = [2 * channel + part for channel in channels for part in (0, 1)]
+        for low, end, slipped in self._faults.slips(board, states[-1].fs_hz, first, len(out)):
             if slipped:
-                moved = np.empty((end - at, out.shape[1]), np.int16)
-                self._fill(board, states, max(0, first + at + slipped), moved)
-                out[at:end, column : column + 2] = moved[:, column : column + 2]
-            at = end
+                moved = np.zeros((end - low, out.shape[1]), np.int16)
+                void = min(max(0, -(low + slipped)), end - low)
+                self._fill(board, states, low + slipped + void, moved[void:])
+                out[low - first : end - first, columns] = moved[:, columns]
 
     # Events
 
@@ -202,11 +230,14 @@ class ArrayEngine:
         self._record(
             "lo_write", board, at, lambda s: s.with_lo(chip, float(fc_hz)), chip=chip, fc_hz=float(fc_hz)
         )
+        if self._board.one_lo:
+            self.write_tx_lo(board, chip, fc_hz, at)
 
     def write_rate(self, board: int, fs_hz: float, at: int) -> None:
         """Sample rate from `at` on (`at` counts at the old rate; sample n is scene second n / fs_hz from
         then on); new phases of all chips where the board relocks."""
         self._record("rate_write", board, at, lambda s: s.with_rate(float(fs_hz)), fs_hz=float(fs_hz))
+        self._timeline.write_rate(board, float(fs_hz), int(at))
 
     def write_gain(self, board: int, channel: int, gain_db: float, at: int) -> None:
         """Gain of one channel from `at` on."""
@@ -214,17 +245,70 @@ class ArrayEngine:
         self._record("gain_write", board, at, lambda s: s.with_gain(channel, float(gain_db)), **change)
 
     def transmit(
-        self, board: int, waveform: NDArray[np.complex64] | None, at: int, *, cyclic: bool = True
+        self,
+        board: int,
+        waveform: NDArray[np.complex64] | None,
+        at: int,
+        *,
+        cyclic: bool = True,
+        scale: tuple[float, ...] | None = None,
     ) -> None:
-        """What the board sends from `at` on; noted in the truth. Targets do not echo it yet."""
-        n = 0 if waveform is None else int(np.shape(waveform)[-1])
-        self.note("transmit", board, at, samples=n, cyclic=cyclic)
+        """What the board sends from `at` on, (channels, n) complex64 of full scale 1, or None; targets and
+        leakage return it (sim_backend.echo). `scale`: amplitude of every channel of the board. Raises ShapeError.
+
+        Blocks that go on where the last one ended are one transmission in the truth file.
+        """
+        self._log.check(board)
+        at = max(0, int(at))
+        goes_on = self._timeline.transmit(board, waveform, at, cyclic=cyclic, scale=scale)
+        if goes_on and waveform is not None:
+            return
+        samples = np.zeros((0, 0)) if waveform is None else np.asarray(waveform)
+        with np.errstate(divide="ignore"):
+            power_dbfs = 10 * np.log10(np.mean(np.abs(samples) ** 2, axis=1)) if samples.size else np.zeros(0)
+        self.note(
+            "transmit", board, at, samples=samples.shape[1], cyclic=cyclic,
+            power_dbfs=[round(float(p), 3) if np.isfinite(p) else None for p in power_dbfs],
+            scale=None if scale is None else list(scale), **self._tx_truth(board),
+        )  # fmt: skip
+
+    def rescale(self, board: int, scale: tuple[float, ...], at: int) -> None:
+        """Amplitude of every transmit channel from `at` on, of what sounds or is queued. Raises ShapeError."""
+        self._log.check(board)
+        self._timeline.rescale(board, scale, int(at))
+        self.note("tx_scale", board, at, scale=list(scale))
+
+    def write_tx_lo(self, board: int, chip: int, fc_hz: float, at: int) -> None:
+        """Transmit LO of one chip from `at` on; a new phase of its transmit chains where the board relocks."""
+        self._log.check(board)
+        self._timeline.write_lo(board, chip, fc_hz, int(at))
+        self.note("tx_lo_write", board, at, chip=chip, fc_hz=float(fc_hz), **self._tx_truth(board))
+
+    def tx_fc_hz(self, board: int, chip: int = 0) -> float:
+        """Transmit LO of a chip, as last written; the scene's fc_hz before."""
+        self._log.check(board)
+        return self._timeline.state(board).fc_hz[chip]
+
+    def _tx_truth(self, board: int) -> dict[str, Any]:
+        return {"tx_phase_rad": list(self._timeline.state(board).phase_rad)}
 
     def note(self, event: str, board: int, at: int, **details: Any) -> None:
         """Write an event such as "open" or "stall" to the truth file."""
         self._log.check(board)
         if self._truth:
             self._truth.event(event, self._log.last(board), at, details)
+
+    def _report_faults(self, t_s: float) -> None:
+        """Write the faults of the samples up to t_s to the truth file."""
+        with self._lock:
+            marks = self._faults.marks
+            while self._truth and self._reported < len(marks) and marks[self._reported].t_s < t_s:
+                fault = self._faults.describe(marks[self._reported])
+                self._reported += 1
+                sample = border(fault.t_s, self.fs_hz(fault.board))
+                state = self._log.at(fault.board, sample)
+                details = {"kind": fault.kind, "channel": fault.channel, **fault.details}
+                self._truth.event(fault.event, state, sample, details)
 
     def _record(self, event: str, board: int, at: int, change: Any, **details: Any) -> None:
         with self._lock:

@@ -12,8 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim_backend import propagation
-from sim_backend.drawn import Drawn, stream_key
+from sim_backend.drawn import Drawn, rewired, stream_key
+from sim_backend.echo import Echoes
+from sim_backend.echo_drawn import TxDrawn
+from sim_backend.echo_timeline import Timeline
 from sim_backend.events import BoardState
+from sim_backend.fault_track import Piece
 from sim_backend.frontend import impair_iq, noise_row, noise_table
 from sim_backend.motion import Motion
 from sim_backend.motion import Table as Turntable
@@ -46,23 +50,32 @@ class Mixer:
 
     Parameters
     ----------
-    scene, drawn : what to simulate and its errors. motions : of every emitter.
+    scene, drawn : what to simulate and its errors. motions : of every emitter. timeline, tx : what the array
+        itself sends, and the errors of its transmit chains.
 
     Raises
     ------
     SceneError : from `prepare` and `analog`, if the emitters cannot be simulated.
     """
 
-    def __init__(self, scene: Scene, drawn: Drawn, motions: list[Motion]) -> None:
+    def __init__(
+        self, scene: Scene, drawn: Drawn, motions: list[Motion], timeline: Timeline, tx: TxDrawn
+    ) -> None:
         self._scene = scene
         self._drawn = drawn
         self._motions = motions
         self._turntable = Turntable(scene.chamber)
         self._board = scene.board
         self._rays = propagation.rays(scene)
+        self._sudden = propagation.sudden_rays(scene)
+        self._rewired = rewired(drawn, scene.faults.swap_channels) if scene.faults.swap_at_s else drawn
         self._span_s = propagation.delay_span_s(drawn)
         self._noise_key = stream_key(scene.seed, "noise", 1)
         self._lsb = 10 ** (scene.receiver.peak_dbfs / 20) * 2.0 ** (scene.receiver.adc_bits - 1)
+        self.echoes = Echoes(scene, drawn, tx, timeline, self._lsb)
+        self._rewired_echoes = self.echoes
+        if self._rewired is not drawn:
+            self._rewired_echoes = Echoes(scene, self._rewired, tx, timeline, self._lsb, sending=drawn)
         sigma = self._lsb * 10 ** (-scene.receiver.snr_db / 20)
         # a table per board: one for all would correlate boards at random lags, which spoils their alignment
         self._noise = [
@@ -79,19 +92,26 @@ class Mixer:
         """Make the tables of this state now, so that the first `analog` does not wait for them."""
         self._sources_of(state)
 
-    def analog(self, state: BoardState, index: int, low: int, high: int) -> NDArray[np.float32]:
-        """Rows low..high of a chunk before the converter, in LSB, (n, 2 C) float32."""
+    def analog(self, state: BoardState, index: int, low: int, high: int, wrong: Piece) -> NDArray[np.float32]:
+        """Rows low..high of a chunk before the converter, in LSB, (n, 2 C) float32; `wrong`: with these faults."""
         row = noise_row(self._noise_key, state.board, index)
         samples = self._noise[state.board][row + low : row + high].copy()
         scratch = np.empty_like(samples)
+        quiet = [2 * channel + part for channel in wrong.quiet for part in (0, 1)]
+        noise = samples[:, quiet]
         for source in self._sources_of(state):
-            self._add(samples, scratch, source, state, index * CHUNK, low, high)
+            if wrong.multipath or not source.ray.sudden:
+                self._add(samples, scratch, source, state, index * CHUNK, low, high, wrong)
+        echoes = self._rewired_echoes if wrong.rewired else self.echoes
+        echoes.add(samples, state, index * CHUNK + low)
+        samples[:, quiet] = noise
         ratio = 10 ** ((np.array(state.gain_db) - self._board.nominal_gain_db) / 20)
         if np.all(ratio == ratio[0]):
             if ratio[0] != 1.0:
                 samples *= np.float32(ratio[0])
         else:
             samples *= np.repeat(ratio, 2).astype(np.float32)
+        wrong.amplify(samples, index * CHUNK + low, state.fs_hz)
         c0, c = state.board * self._board.n_channels, self._board.n_channels
         for values, apply in ((self._drawn.iq_image, impair_iq), (self._drawn.dc_offset, self._add_dc)):
             here = np.zeros(c, np.complex64)
@@ -105,29 +125,32 @@ class Mixer:
 
     def _add(
         self, samples: NDArray[np.float32], scratch: NDArray[np.float32], source: _Source, state: BoardState,
-        start: int, low: int, high: int,
+        start: int, low: int, high: int, wrong: Piece,
     ) -> None:  # fmt: skip
         """Add one source to rows low..high of the chunk that begins at scene sample `start`."""
+        drift = wrong.carrier_turn(source.ray.index, start + low, high - low, state.fs_hz)
         phase = np.exp(2j * np.pi * ((source.osc_hz * start / state.fs_hz) % 1.0))
         row = start % source.table.period
         at = low
         while at < high:
-            weights, end = self._weights_at(source, state, start, at)
+            weights, end = self._weights_at(source, state, start, at, wrong)
             end = min(end, high)
-            block = self._real(weights * phase, state, start + at)
+            block = self._real(weights * phase, state, start)
             if source.osc is None:
                 wave = source.table.samples[row + at : row + end]
             elif source.table.constant:
                 wave = source.osc[at:end] * source.table.samples[0, 0]
             else:
                 wave = source.table.samples[row + at : row + end] * source.osc[at:end]
+            if drift is not None:
+                wave = wave * drift[at - low : end - low, None]
             part = scratch[: end - at]
             np.matmul(wave.view(np.float32), block, out=part)
             samples[at - low : end - low] += part
             at = end
 
     def _weights_at(
-        self, source: _Source, state: BoardState, start: int, at: int
+        self, source: _Source, state: BoardState, start: int, at: int, wrong: Piece
     ) -> tuple[NDArray[np.complex128], int]:
         """(P, M) weights of a source in LSB at sample `start + at`, and up to which `at` they hold."""
         motion = self._motions[source.ray.index]
@@ -136,27 +159,32 @@ class Mixer:
         end = self._turntable.border(turn + 1, state.fs_hz) - start
         if source.ray.path is not None:
             angles = [source.ray.path.angle_deg - heading]
-            return self._weights_of(source, (0, turn), angles)[0], min(end, CHUNK)
+            return self._weights_of(source, (0, turn), angles, wrong.rewired)[0], min(end, CHUNK)
         if source.piece < CHUNK:
             middles = start + (np.arange(CHUNK // source.piece) + 0.5) * source.piece
             angles = [motion.angle_deg(middle / state.fs_hz) - heading for middle in middles]
             piece = at // source.piece
-            weights = self._weights_of(source, (start, turn), angles)
+            weights = self._weights_of(source, (start, turn), angles, wrong.rewired)
             return weights[piece], min(end, (piece + 1) * source.piece)
         dwell = motion.hop_index(start + at, state.fs_hz)
         end = min(end, motion.hop_border(dwell + 1, state.fs_hz) - start)
-        return self._weights_of(source, (dwell, turn), [motion.dwell_deg(dwell) - heading])[0], end
+        dwell_deg = [motion.dwell_deg(dwell) - heading]
+        return self._weights_of(source, (dwell, turn), dwell_deg, wrong.rewired)[0], end
 
     def _weights_of(
-        self, source: _Source, key: tuple[int, int], angles_deg: list[float]
+        self, source: _Source, key: tuple[int, int], angles_deg: list[float], rewired: bool
     ) -> NDArray[np.complex128]:
         """(J, P, M) weights for J angles; remembered, because boards and chunks ask for the same ones."""
-        name = (source.serial, *key)
+        name = (source.serial, rewired, *key)
         with self._lock:
             if name in self._weights:
                 return self._weights[name]
         out = propagation.coefficients(
-            source.ray, source.table, self._drawn, source.fc_hz, np.array(angles_deg)
+            source.ray,
+            source.table,
+            self._rewired if rewired else self._drawn,
+            source.fc_hz,
+            np.array(angles_deg),
         )
         out = np.where(source.heard, out * self._lsb, 0)
         with self._lock:
@@ -193,7 +221,7 @@ class Mixer:
         channel_fc = np.array([state.fc_hz[self._board.chip_of(ch)] for ch in range(c)])
         fc_hz = np.tile(channel_fc, self._scene.n_boards)[:m]
         out: list[_Source] = []
-        for ray in self._rays:
+        for ray in (*self._rays, *self._sudden):
             for offset_hz in sorted({ray.offset_hz(fc) for fc in state.fc_hz}):
                 table = propagation.make_table(self._scene, ray, state.fs_hz, offset_hz, self._span_s)
                 heard = np.array([ray.offset_hz(fc) == offset_hz for fc in fc_hz])

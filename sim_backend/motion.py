@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from sim_backend.echo_spec import Target, TargetHop
 from sim_backend.scene import ChamberSpec, Emitter, Hop, Track
 
 _MASK = (1 << 64) - 1
@@ -65,15 +66,15 @@ class Table:
 
 
 class Motion:
-    """Azimuth of one emitter over scene time, in the room.
+    """Azimuth of one emitter or target over scene time, in the room.
 
     Parameters
     ----------
-    emitter : its `hop`, `track` or constant `angle_deg`.
+    emitter : emitter or target: its `hop`, `track` or constant `angle_deg`.
     key : integer that makes this emitter's hops its own.
     """
 
-    def __init__(self, emitter: Emitter, key: int) -> None:
+    def __init__(self, emitter: Emitter | Target, key: int) -> None:
         self._emitter = emitter
         self._key = key
 
@@ -180,7 +181,7 @@ def _border(index: int, dwell_samples: float) -> int:
     return math.ceil(index * dwell_samples - 1e-6)
 
 
-def _hop_deg(hop: Hop, key: int, index: int) -> float:
+def _hop_deg(hop: Hop | TargetHop, key: int, index: int) -> float:
     return hop.min_deg + (hop.max_deg - hop.min_deg) * uniform(key, index)
 
 

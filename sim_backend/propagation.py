@@ -62,12 +62,16 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Ray:
-    """One way from an emitter to the array: the direct one (`path` None) or a multipath."""
+    """One way from an emitter to the array: the direct one (`path` None) or a multipath.
+
+    sudden : it is there only while the scene's multipath fault lasts.
+    """
 
     index: int
     emitter: Emitter
     path: Multipath | None
     amplitude: float
+    sudden: bool = False
 
     def offset_hz(self, fc_hz: float) -> float:
         """Carrier of the emitter relative to an LO at fc_hz."""
@@ -83,6 +87,19 @@ def rays(scene: Scene) -> list[Ray]:
         out.append(Ray(index, emitter, None, level))
         out += [Ray(index, emitter, p, level * 10 ** (p.power_db / 20)) for p in emitter.paths]
     return out
+
+
+def sudden_rays(scene: Scene) -> list[Ray]:
+    """Rays that come with the scene's multipath fault."""
+    f, k = scene.faults, scene.faults.multipath_emitter
+    if not f.multipath_at_s:
+        return []
+    direct = next(ray for ray in rays(scene) if ray.index == k and ray.path is None)
+    path = Multipath(
+        angle_deg=f.multipath_angle_deg, delay_s=f.multipath_delay_s, power_db=f.multipath_power_db,
+        phase_deg=f.multipath_phase_deg, elevation_deg=direct.emitter.elevation_deg,
+    )  # fmt: skip
+    return [Ray(k, direct.emitter, path, direct.amplitude * 10 ** (path.power_db / 20), sudden=True)]
 
 
 def delay_span_s(drawn: Drawn) -> tuple[float, float]:
@@ -198,3 +215,11 @@ def coefficients(
     carrier = np.exp(2j * np.pi * rf_hz[:, None] * (tau_s - later_s)[:, None, :]) * turn[:, None, :]
     weights = table.weights(tau_s[:, None, :] - drawn.delay_s[:, None])  # (P, J, channel, antenna)
     return np.moveaxis(np.sum(weights * (drawn.coupling * carrier), axis=3) * after, 0, 1)
+
+
+def real_form(weights: NDArray[np.complex128]) -> NDArray[np.float32]:
+    """(2 P, 2 C) float32: complex weights (P, C) as a product of interleaved real and imaginary parts."""
+    out = np.empty((2 * weights.shape[0], 2 * weights.shape[1]), np.float32)
+    out[0::2, 0::2], out[0::2, 1::2] = weights.real, weights.imag
+    out[1::2, 0::2], out[1::2, 1::2] = -weights.imag, weights.real
+    return out

@@ -14,6 +14,7 @@ from typing import Any
 from hil.core.errors import SceneError
 from hil.core.units import SPEED_OF_LIGHT_M_S
 from sim_backend.boards import BOARDS, Board
+from sim_backend.echo_spec import Target, TransmitSpec
 from sim_backend.faults import Faults
 
 WAVEFORMS = ("cw", "noise", "qpsk", "ofdm", "srs", "file")
@@ -119,17 +120,6 @@ class Emitter:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """A point that echoes the device's own transmission."""
-
-    angle_deg: float = 0.0
-    range_m: float = 10.0
-    rcs_db: float = 0.0
-    speed_m_s: float = 0.0
-    elevation_deg: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
 class OfdmSpec:
     """Numerology of "ofdm" and "srs" waveforms; cp_samples at the rate n_fft * spacing_hz."""
 
@@ -181,6 +171,7 @@ class Scene:
     faults: Faults = field(default_factory=Faults)
     chamber: ChamberSpec = field(default_factory=ChamberSpec)
     folder: str = ""
+    transmit: TransmitSpec = field(default_factory=TransmitSpec)
 
     @property
     def board(self) -> Board:
@@ -205,13 +196,13 @@ class Scene:
     @property
     def support_deg(self) -> tuple[float, float] | None:
         """Angles that the learner may assume: [learn].support_deg, or the hull of the emitters' declared
-        ranges; None if nothing moves and nothing is declared."""
+        ranges (the targets', where nothing emits); None if nothing moves and nothing is declared."""
         if self.learn.support_deg is not None:
             return self.learn.support_deg
-        ranges = [emitter.range_deg for emitter in self.emitters]
+        ranges = [source.range_deg for source in self.emitters or self.targets]
         steps = self.chamber.steps_deg or (0.0,)
         turns = max(steps) > min(steps)
-        if not ranges or not (turns or any(emitter.hop or emitter.track for emitter in self.emitters)):
+        if not ranges or not (turns or any(s.hop or s.track for s in self.emitters or self.targets)):
             return None
         low, high = min(low for low, _ in ranges) - max(steps), max(high for _, high in ranges) - min(steps)
         return max(low, -180.0), min(high, 180.0)
@@ -225,8 +216,6 @@ class Scene:
     def not_simulated(self) -> tuple[str, ...]:
         """Parts of this scene that are read and checked, but have no effect in this version, in words."""
         out = []
-        if self.targets:
-            out.append("[[target]]: no echoes yet, transmissions are only noted in the truth file")
         if self.chamber.positioner:
             out.append("[chamber]: positioner has no effect yet; steps_deg turns the table by a programme")
         return tuple(out)
@@ -320,6 +309,8 @@ def _to_toml(scene: Scene) -> str:
         lines += _table("[[emitter]]", emitter, *skip)
     for target in scene.targets:
         lines += _table("[[target]]", target)
+    if scene.transmit != TransmitSpec():
+        lines += _table("[transmit]", scene.transmit)
     lines += _table("[learn]", scene.learn)
     if scene.learn.sources is None:
         lines += (

@@ -11,7 +11,8 @@ from typing import Any
 from hil.core.errors import SceneError
 from sim_backend import scene as s
 from sim_backend.boards import BOARDS, Board
-from sim_backend.faults import Faults
+from sim_backend.fault_reader import read_faults
+from sim_backend.target_reader import read_target, read_transmit
 
 _MAX_ELEMENTS = 256
 _MAX_EMITTERS = 16
@@ -20,8 +21,8 @@ _MAX_PATHS = 8
 _MAX_TIMES = 1000
 
 
-class _Table:
-    """One TOML table that is used up key by key; what is left over is an error."""
+class Table:
+    """One TOML table that is used up key by key; what is left over is an error. Raises SceneError."""
 
     def __init__(self, value: Any, where: str, name: str) -> None:
         self._prefix = f"{name}." if name else ""
@@ -89,8 +90,15 @@ class _Table:
         return value
 
     def times(self, key: str) -> tuple[float, ...]:
-        """One scene second or a list of them."""
+        """One scene second, a list of them, or { every_s, first_s, count } for a row of them."""
         value = self.raw(key, [])
+        if isinstance(value, dict):
+            row = Table(value, self._where, f"{self._prefix}{key}")
+            every_s = row.number("every_s", 1.0, 1e-3, 1e6)
+            first_s = row.number("first_s", every_s, 0.0, 1e6)
+            count = row.integer("count", _MAX_TIMES, 1, _MAX_TIMES)
+            row.done()
+            return tuple(first_s + k * every_s for k in range(count) if first_s + k * every_s <= 1e6)
         value = value if isinstance(value, list) else [value]
         if len(value) > _MAX_TIMES:
             raise self.error(key, f"{len(value)} entries, at most {_MAX_TIMES} are allowed")
@@ -103,8 +111,8 @@ class _Table:
             raise self.error("min_deg", "must be less than max_deg")
         return pair
 
-    def sub(self, key: str, name: str = "") -> _Table:
-        return _Table(self.raw(key, {}), self._where, name or f"{self._prefix}{key}")
+    def sub(self, key: str, name: str = "") -> Table:
+        return Table(self.raw(key, {}), self._where, name or f"{self._prefix}{key}")
 
     def done(self) -> None:
         for key in self._left:
@@ -125,7 +133,7 @@ def read_scene(text: str, where: str, folder: str) -> s.Scene:
         data = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, ValueError, RecursionError) as err:
         raise SceneError(f"{where}: not valid TOML: {err}", hint="compare with `hil scene new`") from err
-    top = _Table(data, where, "")
+    top = Table(data, where, "")
     seed = top.integer("seed", 7, 0, 2**63 - 1)
     duration_s = top.number("duration_s", 60.0, 0.0, 1e6, above=True)
     receiver, board = _receiver(top.sub("receiver"))
@@ -133,24 +141,27 @@ def read_scene(text: str, where: str, folder: str) -> s.Scene:
     ofdm = _ofdm(top.sub("ofdm"))
     given = top.has("emitter")
     emitters = tuple(
-        _emitter(_Table(entry, where, f"emitter[{k}]"), receiver)
+        _emitter(Table(entry, where, f"emitter[{k}]"), receiver)
         for k, entry in enumerate(top.list("emitter", _MAX_EMITTERS))
     )
-    if not given:
-        emitters = s.Scene().emitters
     targets = tuple(
-        _target(_Table(entry, where, f"target[{k}]")) for k, entry in enumerate(top.list("target", 64))
+        read_target(Table(entry, where, f"target[{k}]")) for k, entry in enumerate(top.list("target", 64))
     )
+    if not given and not targets:  # a scene of targets has no emitters but those that it names
+        emitters = s.Scene().emitters
     scene = s.Scene(
         seed, duration_s, array, receiver, _impairments(top.sub("impairments"), board), emitters, targets,
         _learn(top.sub("learn"), array.n_elements, len(emitters)), ofdm,
-        _faults(top.sub("faults"), array.n_elements, board), _chamber(top.sub("chamber")), folder,
+        read_faults(
+            top.sub("faults"), array.n_elements, board, len(emitters), receiver.fs_hz, receiver.adc_bits
+        ), _chamber(top.sub("chamber")), folder,
+        read_transmit(top.sub("transmit")),
     )  # fmt: skip
     top.done()
     return scene
 
 
-def _receiver(t: _Table) -> tuple[s.ReceiverSpec, Board]:
+def _receiver(t: Table) -> tuple[s.ReceiverSpec, Board]:
     board = BOARDS[t.choice("board", "fmcomms5", BOARDS)]
     limits = (1.0, 1e12) if board.fs_fixed_hz else board.fs_hz
     fs_hz = t.number("fs_hz", board.default_fs_hz, *limits)
@@ -169,7 +180,7 @@ def _receiver(t: _Table) -> tuple[s.ReceiverSpec, Board]:
     return spec, board
 
 
-def _array(t: _Table) -> s.ArraySpec:
+def _array(t: Table) -> s.ArraySpec:
     kind = t.choice("kind", "positions" if t.has("positions_m") else "ula", ("ula", "uca", "positions"))
     rows = t.list("positions_m", _MAX_ELEMENTS)
     positions: list[tuple[float, float, float]] = []
@@ -198,7 +209,7 @@ def _array(t: _Table) -> s.ArraySpec:
     return spec
 
 
-def _impairments(t: _Table, board: Board) -> s.ImpairmentSpec:
+def _impairments(t: Table, board: Board) -> s.ImpairmentSpec:
     phase = t.raw("phase_std_deg", "uniform")
     if isinstance(phase, str) and phase != "uniform":
         raise t.error("phase_std_deg", f'{_shown(phase)} is neither a number nor "uniform"')
@@ -218,7 +229,7 @@ def _impairments(t: _Table, board: Board) -> s.ImpairmentSpec:
     return spec
 
 
-def _emitter(t: _Table, receiver: s.ReceiverSpec) -> s.Emitter:
+def _emitter(t: Table, receiver: s.ReceiverSpec) -> s.Emitter:
     if t.has("hop") and t.has("track"):
         raise t.error("track", "an emitter has either hop or track")
     if t.has("offset_hz") and t.has("rf_hz"):
@@ -243,7 +254,7 @@ def _emitter(t: _Table, receiver: s.ReceiverSpec) -> s.Emitter:
             raise t.error("track", "turns more than 1000 times a second", "use a wider range or a lower rate")
     paths: list[s.Multipath] = []
     for k, entry in enumerate(t.list("paths", _MAX_PATHS)):
-        p = _Table(entry, t._where, f"{t._prefix}paths[{k}]")
+        p = Table(entry, t._where, f"{t._prefix}paths[{k}]")
         paths.append(
             s.Multipath(
                 p.number("angle_deg", 30.0, -180, 180),
@@ -274,17 +285,7 @@ def _emitter(t: _Table, receiver: s.ReceiverSpec) -> s.Emitter:
     return spec
 
 
-def _target(t: _Table) -> s.Target:
-    spec = s.Target(
-        t.number("angle_deg", 0.0, -180, 180), t.number("range_m", 10.0, 0.0, 1e5, above=True),
-        t.number("rcs_db", 0.0, -200, 100), t.number("speed_m_s", 0.0, -1e4, 1e4),
-        t.number("elevation_deg", 0.0, -90, 90),
-    )  # fmt: skip
-    t.done()
-    return spec
-
-
-def _ofdm(t: _Table) -> s.OfdmSpec:
+def _ofdm(t: Table) -> s.OfdmSpec:
     n = t.integer("n_subcarriers", 64, 1, 4096)
     spec = s.OfdmSpec(
         n, t.number("spacing_hz", 15e3, 1e3, 1e7), t.integer("cp_samples", 16, 0, 4 * max(n, 64))
@@ -293,7 +294,7 @@ def _ofdm(t: _Table) -> s.OfdmSpec:
     return spec
 
 
-def _learn(t: _Table, n_elements: int, n_emitters: int) -> s.LearnSpec:
+def _learn(t: Table, n_elements: int, n_emitters: int) -> s.LearnSpec:
     support = None
     if t.has("support_deg"):
         pair = t.list("support_deg", 2)
@@ -315,29 +316,7 @@ def _learn(t: _Table, n_elements: int, n_emitters: int) -> s.LearnSpec:
     return s.LearnSpec(support, sources)
 
 
-def _faults(t: _Table, n_elements: int, board: Board) -> Faults:
-    d = Faults()
-    n_boards = -(-n_elements // board.n_channels)
-    spec = Faults(
-        overflow_every_s=t.number("overflow_every_s", 0.0, 0.0, 1e6),
-        overflow_samples=t.integer("overflow_samples", d.overflow_samples, 1, 10**9),
-        disconnect_at_s=t.times("disconnect_at_s"),
-        stall_at_s=t.times("stall_at_s"),
-        stall_s=t.number("stall_s", d.stall_s, 0.0, 1e5),
-        slip_samples_at_s=t.times("slip_samples_at_s"),
-        slip_samples=t.integer("slip_samples", d.slip_samples, -1_000_000, 1_000_000),
-        slip_board=t.integer("slip_board", d.slip_board, 0, n_boards - 1),
-        slip_channel=t.integer("slip_channel", d.slip_channel, 0, board.n_channels - 1),
-        garbage_after_retune=t.integer("garbage_after_retune", 0, 0, 1_000_000),
-        short_reads=t.flag("short_reads", False),
-    )
-    if 0 < spec.overflow_every_s < 1e-3:
-        raise t.error("overflow_every_s", "must be 0 or at least 0.001")
-    t.done()
-    return spec
-
-
-def _chamber(t: _Table) -> s.ChamberSpec:
+def _chamber(t: Table) -> s.ChamberSpec:
     d = s.ChamberSpec()
     positioner = t.choice("positioner", "", ("", "rotctld"))
     speed = t.number("speed_deg_per_s", d.speed_deg_per_s, 0.0, 1e4, above=True)

@@ -18,6 +18,8 @@ from sim_backend.iiod.board_faults import BoardFaults
 from sim_backend.iiod.server import DEFAULT_PORT, BoardServer, board_addresses
 from sim_backend.iiod.sync import SyncBus
 from sim_backend.scene import Scene
+from sim_backend.soapy_remote.server import DEFAULT_PORT as SOAPY_PORT
+from sim_backend.soapy_remote.server import SoapyServer
 from sim_backend.source import SampleSource
 
 DEFAULT_HOST = "127.0.0.2"
@@ -25,26 +27,28 @@ _TICK_S = 0.02
 _log = logging.getLogger(__name__)
 
 
-def parse_address(text: str) -> tuple[str, int]:
-    """HOST[:PORT] -> (host, port), default port 30431. Raises ConfigError."""
-    host, colon, port = text.partition(":")
-    if not host or (colon and not (port.isascii() and port.isdigit() and 0 <= int(port) <= 65535)):
+def parse_address(text: str, option: str = "--iio", port: int = DEFAULT_PORT) -> tuple[str, int]:
+    """HOST[:PORT] or [HOST]:PORT -> (host, port), with the default port. Raises ConfigError naming the option."""
+    host, colon, digits = text.rpartition(":") if ":" in text else (text, "", "")
+    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    known = digits.isascii() and digits.isdigit() and int(digits) <= 65535
+    if not host or (":" in host and not text.startswith("[")) or (colon and not known):
         raise ConfigError(
-            f"{text!r} is not HOST[:PORT]", where="--iio", hint="for example 127.0.0.2 or 127.0.0.2:45001"
+            f"{text!r} is not HOST[:PORT]", where=option, hint=f"for example 127.0.0.2 or 127.0.0.2:{port}"
         )
-    return host, int(port) if colon else DEFAULT_PORT
+    return host, int(digits) if colon else port
 
 
-def check_loopback(host: str) -> None:
+def check_loopback(host: str, option: str = "--iio") -> None:
     """Raise ConfigError unless every address of `host` is on the loopback interface."""
     try:
         found = {str(info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
     except OSError as err:
-        raise ConfigError(f"unknown host {host!r}: {err.strerror}", where="--iio") from err
+        raise ConfigError(f"unknown host {host!r}: {err.strerror}", where=option) from err
     if not all(ipaddress.ip_address(address).is_loopback for address in found):
         raise ConfigError(
             f"{host} can be reached from other machines",
-            where="--iio",
+            where=option,
             hint="the protocol has no authentication; add --allow-remote if that is wanted",
         )
 
@@ -87,7 +91,9 @@ class IioServers:
             for index, address in enumerate(addresses):
                 board_faults = BoardFaults(source, index, faults or Faults(), seed)
                 board = Board(source, index, sync, free_running=free_running, seed=seed, losses=board_faults)
-                self.servers.append(BoardServer(board, address, shorten=board_faults.shorten))
+                self.servers.append(
+                    BoardServer(board, address, shorten=board_faults.shorten, link_faults=board_faults)
+                )
                 self.boards.append(board)
                 self._faults.append(board_faults)
             cleanup.pop_all()  # all addresses could be taken: keep them
@@ -133,14 +139,17 @@ class IioServers:
 def serve(
     scene: Scene,
     *,
-    iio: str = DEFAULT_HOST,
+    iio: str | None = DEFAULT_HOST,
+    soapy: str | None = None,
     truth_path: str | Path | None = None,
     free_running: bool = False,
     allow_remote: bool = False,
     stop_event: threading.Event,
     on_ready: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> None:
-    """Serve a scene until `stop_event` is set; `on_ready` gets {"ready": True, "iio": [...]}.
+    """Serve a scene as IIO contexts, as a SoapyRemote server, or both over one engine, until `stop_event` is set.
+
+    `on_ready` gets {"ready": True, "iio": [...]}, with "soapy": "tcp://HOST:PORT" where that is served.
 
     Raises
     ------
@@ -149,21 +158,32 @@ def serve(
     from sim_backend.engine import ArrayEngine
     from sim_backend.truth import TruthWriter
 
-    host, port = parse_address(iio)
+    iio_address = None if iio is None else parse_address(iio)
+    soapy_address = None if soapy is None else parse_address(soapy, "--soapy", SOAPY_PORT)
+    if soapy_address is not None and not allow_remote:
+        check_loopback(soapy_address[0], "--soapy")
     truth = TruthWriter(truth_path) if truth_path is not None else None
     try:
         engine = ArrayEngine(scene, free_running=free_running, truth=truth)
-        servers = IioServers(
-            engine,
-            host=host,
-            port=port,
-            free_running=free_running,
-            faults=scene.faults,
-            seed=scene.seed,
-            allow_remote=allow_remote,
-        )
-        with servers:
-            on_ready({"ready": True, "iio": servers.uris})
+        ready: dict[str, Any] = {"ready": True, "iio": []}
+        with ExitStack() as stack:
+            if iio_address is not None:
+                iio_servers = IioServers(
+                    engine,
+                    host=iio_address[0],
+                    port=iio_address[1],
+                    free_running=free_running,
+                    faults=scene.faults,
+                    seed=scene.seed,
+                    allow_remote=allow_remote,
+                )
+                ready["iio"] = stack.enter_context(iio_servers).uris
+            if soapy_address is not None:
+                server = SoapyServer(
+                    engine, soapy_address, free_running=free_running, faults=scene.faults, seed=scene.seed
+                )
+                ready["soapy"] = stack.enter_context(server).url
+            on_ready(ready)
             stop_event.wait()
     finally:
         if truth is not None:

@@ -1,24 +1,32 @@
 """Spectra of the emitters' envelopes over one period of a cyclic table.
 
-Tables are made in the frequency domain, so that any delay, also a fraction of a sample, is exact. Their
-periods are longer than 2^20 samples, no power of two, and differ between emitters.
+Tables are made in the frequency domain, so that any delay, also a fraction of a sample, is exact. The
+periods of random signals are longer than 2^20 samples, no power of two, and differ between emitters; "ofdm" and "srs"
+repeat a waveform of hil.core.waveform, so that a receiver can know it.
 """
 
 from __future__ import annotations
 
 import json
+import math
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hil.core.errors import SceneError
+from hil.core.errors import ConfigError, SceneError
+from hil.core.waveform import Waveform, make
 from sim_backend.scene import Emitter, OfdmSpec, Scene
 
 #: Symbol rate where an emitter names none.
 SYMBOL_RATE_HZ = 5.0e5
 _ROLL_OFF = 0.35
 _SHORTEST = (1 << 20) + 1
+#: OFDM symbols of an emitter's period, and the shortest table of whole periods.
+_SYMBOLS = (24, 25, 27, 28, 30, 32, 35, 36)
+_SHORTEST_PERIOD = 1 << 14
 _LONGEST_FILE = 1 << 22
 _SIGMF_TYPES = {"cf32": "f4", "cf64": "f8", "ci16": "i2", "ci8": "i1", "ci32": "i4", "cu8": "u1"}
 
@@ -79,7 +87,8 @@ def spectrum(
     elif emitter.waveform == "noise":
         out = _noise(length, _noise_width_hz(emitter, fs_hz), fs_hz, rng)
     elif emitter.waveform in ("ofdm", "srs"):
-        out = _ofdm(scene.ofdm, fs_hz, rng, sounding=emitter.waveform == "srs")
+        offset_hz = 0.0 if emitter.rf_hz is not None else emitter.offset_hz
+        out = _ofdm(scene.ofdm, fs_hz, offset_hz, rng, emitter.waveform)
     elif emitter.waveform == "file":
         out = _recording(emitter.file, scene.folder, fs_hz)
     else:
@@ -127,46 +136,55 @@ def _noise(length: int, width_hz: float, fs_hz: float, rng: np.random.Generator)
     return out.astype(np.complex64)
 
 
-def _ofdm(spec: OfdmSpec, fs_hz: float, rng: np.random.Generator, *, sounding: bool) -> NDArray[np.complex64]:
-    """CP-OFDM, subcarriers -n/2 .. n/2-1 around the centre: random QPSK, or the same comb-2 Zadoff-Chu
-    symbol over and over ("srs", after 3GPP TS 38.211, 6.4.1.4)."""
+def emitter_waveform(spec: OfdmSpec, kind: str, fs_hz: float, rng: np.random.Generator) -> Waveform:
+    """What an "ofdm" or "srs" emitter sends: one period at the rate n_fft * spacing of its own.
+
+    That rate is fs_hz if fs_hz is a multiple of the spacing; else the emitter's samples are resampled to fs_hz. `rng` is
+    the emitter's own stream ("waveform", index); the seed is its first raw word.
+
+    Raises
+    ------
+    SceneError : an [ofdm] table that no waveform has.
+    """
     ratio = fs_hz / spec.spacing_hz
     whole = abs(ratio - round(ratio)) < 1e-9 * ratio and spec.n_subcarriers <= ratio <= 16384
     n_fft = round(ratio) if whole else max(64, 1 << int(np.ceil(np.log2(1.25 * spec.n_subcarriers))))
-    n_symbol = n_fft + spec.cp_samples
-    n_symbols = int(_SHORTEST * (n_fft * spec.spacing_hz / fs_hz) / n_symbol) + 1
-    while _largest_factor(n_symbols) > 7:  # keeps the transforms fast
-        n_symbols += 1
-    bins = (np.arange(spec.n_subcarriers) - spec.n_subcarriers // 2) % n_fft
-    grid = np.zeros((1 if sounding else n_symbols, n_fft), np.complex64)
-    if sounding:
-        grid[0, bins[::2]] = _zadoff_chu(len(bins[::2]))
+    seed = int(rng.bit_generator.random_raw()) >> 1
+    settings: dict[str, Any] = {
+        "n_subcarriers": spec.n_subcarriers, "spacing_hz": fs_hz / n_fft if whole else spec.spacing_hz,
+        "cp_samples": spec.cp_samples, "n_fft": n_fft,
+    }  # fmt: skip
+    if kind == "srs":
+        n = 2 * max(1, spec.n_subcarriers // 2)  # of comb 2
+        standard = n >= 60 and n % 12 == 0
+        settings |= {"n_subcarriers": n, "n_id": seed % 1008}
+        settings |= {"sequence": "38.211" if standard else "zadoff-chu"}
     else:
-        grid[:, bins] = np.exp(0.5j * np.pi * (rng.integers(4, size=(n_symbols, len(bins))) + 0.5))
-    symbols = np.fft.ifft(grid, axis=1).astype(np.complex64)
-    framed = np.concatenate((symbols[:, n_fft - spec.cp_samples % n_fft :], symbols), axis=1)
-    if spec.cp_samples >= n_fft:
-        framed = np.concatenate([symbols] * (spec.cp_samples // n_fft) + [framed], axis=1)
-    framed = framed[:, -n_symbol:]
-    native = np.tile(framed, (n_symbols, 1)).ravel() if sounding else framed.ravel()
-    return _resampled(native, 1.0 if whole else fs_hz / (n_fft * spec.spacing_hz))
+        # different periods: what emitters have in common averages out
+        settings |= {"seed": seed, "n_symbols": _SYMBOLS[seed % len(_SYMBOLS)]}
+        settings |= {"dc": spec.n_subcarriers >= n_fft}
+    try:
+        return make(kind, settings)
+    except ConfigError as err:
+        raise SceneError(f"[ofdm]: {err}", hint=err.hint) from err
 
 
-def _largest_factor(n: int) -> int:
-    factor = 2
-    while factor * factor <= n:
-        if n % factor:
-            factor += 1
-        else:
-            n //= factor
-    return n
-
-
-def _zadoff_chu(n: int) -> NDArray[np.complex64]:
-    """Zadoff-Chu sequence of the greatest prime length up to n, extended cyclically to n."""
-    prime = next((p for p in range(n, 1, -1) if all(p % q for q in range(2, int(p**0.5) + 1))), 1)
-    m = np.arange(n) % prime
-    return np.exp(-1j * np.pi * (m * (m + 1) % (2 * prime)) / prime).astype(np.complex64)
+def _ofdm(
+    spec: OfdmSpec, fs_hz: float, offset_hz: float, rng: np.random.Generator, kind: str
+) -> NDArray[np.complex64]:
+    """Spectrum of the emitter's periods: so many that the table holds whole cycles of the offset, if few do."""
+    waveform = emitter_waveform(spec, kind, fs_hz, rng)
+    ratio = fs_hz / waveform.fs_hz
+    exact = abs(ratio - 1) < 1e-9
+    n = len(waveform.samples)
+    whole = 1 if exact else Fraction(ratio * n).limit_denominator(4096).denominator
+    cycles = Fraction(offset_hz / fs_hz * n * ratio).limit_denominator(4096)
+    repeats = math.lcm(whole, cycles.denominator)
+    longest = int(1.5 * _SHORTEST / max(ratio, 1.0))
+    if repeats * n > longest:  # the mixer then turns the offset itself
+        repeats = whole if whole * n <= longest else max(1, longest // n)
+    repeats *= max(1, _SHORTEST_PERIOD // (n * repeats))
+    return _resampled(np.tile(waveform.samples, repeats), 1.0 if exact else ratio)
 
 
 def _resampled(samples: NDArray[np.complex64], ratio: float) -> NDArray[np.complex64]:

@@ -35,6 +35,10 @@ class SampleSource(Protocol):
 
     def gain_db(self, board: int, channel: int) -> float: ...
 
+    def tx_fc_hz(self, board: int, chip: int = 0) -> float:
+        """Transmit LO of a chip, as last written; the scene's fc_hz before."""
+        ...
+
     def now(self, board: int) -> int:
         """Scene sample that the ADC of the board converts now (real-time clock: from the monotonic clock;
         free-running: the latest sample that was handed out on any board)."""
@@ -58,10 +62,29 @@ class SampleSource(Protocol):
     def write_gain(self, board: int, channel: int, gain_db: float, at: int) -> None: ...
 
     def transmit(
-        self, board: int, waveform: NDArray[np.complex64] | None, at: int, *, cyclic: bool = True
+        self,
+        board: int,
+        waveform: NDArray[np.complex64] | None,
+        at: int,
+        *,
+        cyclic: bool = True,
+        scale: tuple[float, ...] | None = None,
     ) -> None:
         """What the board sends from `at` on: (channels, n) complex64 of full scale 1, or None for silence.
-        It returns through the scene's targets and leakage."""
+        Cyclic: repeated until the next call; else n samples, and silence after them. `scale`: amplitude of
+        every channel of the board, 10^(-attenuation_db / 20); None: the waveform is attenuated already. It takes the place of what was to be sent from `at` on, and returns through the scene's targets and
+        leakage. ShapeError for more channels than the board has, no samples, or values that are not finite."""
+        ...
+
+    def rescale(self, board: int, scale: tuple[float, ...], at: int) -> None:
+        """Amplitude of every transmit channel of the board from `at` on, in the place of the `scale` of what
+        sounds or is queued: an attenuator that is turned, or a transmitter that is powered down (0), while it
+        sends. What is sent by a later `transmit` brings its own."""
+        ...
+
+    def write_tx_lo(self, board: int, chip: int, fc_hz: float, at: int) -> None:
+        """Transmit LO of one chip from `at` on; a new phase of its transmit chains where the board relocks.
+        On boards whose chips have one LO for both directions `write_lo` moves it."""
         ...
 
     def note(self, event: str, board: int, at: int, **details: Any) -> None:

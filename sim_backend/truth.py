@@ -6,7 +6,15 @@ JSON lines, flushed one by one, readable while the scene runs. Lines have an "ev
 "angles"  where one emitter is: {"emitter", "interpolation": "hold" or "linear", "t_s": [...], "angle_deg": [...]}
           in scene seconds, ahead of the samples that were generated. "hold": the angle from t_s on;
           "linear": straight lines between the points (exact). Relative to the array as the table has turned it.
+"target_angles"  the same for one target: {"target", ..., "range_m": range at every t_s}; between two points
+          of a moving target the range goes on with its "speed_m_s".
+"transmit", "tx_scale", "tx_lo_write"  what a board sends from "scene_sample" on: "samples" of one period or of
+          the first block of a stream (0: silence), "cyclic", "power_dbfs" and "scale" of its channels, and the
+          "tx_phase_rad" of every chip's transmit LO.
 "table"   the table rests at "heading_deg" (clockwise from above) from "t_s" on.
+"fault"   an injected fault begins: "kind", "channel" (null: several) and what there is to say; "fault_end" where
+          one ends that lasts only for a while. `fault_gain_re`, `fault_gain_im`, `fault_turn_rad_per_s`: factor of
+          every channel of the board from then on, all faults together, and how fast its phase turns.
 others    "lo_write", "rate_write", "gain_write", "open", "close", "stall", ... with "board", "scene_sample" (in
           samples of the board's rate `fs_hz`), "t_s", "epoch" and the `group_phase_rad` of every chip then.
 
@@ -71,6 +79,15 @@ class _State:
     phase_rad: tuple[float, ...]  # of every chip
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Wrong:
+    """Factor of the channels of one board by faults, from scene second t_s on."""
+
+    t_s: float
+    factor: NDArray[np.complex128]  # (C,)
+    turn_rad_per_s: NDArray[np.float64]  # (C,)
+
+
 class Truth:
     """What a truth file says.
 
@@ -80,7 +97,9 @@ class Truth:
     fs_hz, fc_hz : at the end of the file (of board 0); the scene's own are in `drawn`.
     opens : (board, scene_sample) of every "open", in file order.
     positions_m, position_error_m : (M, 3) metres. coupling : (M, M) complex128. gain : (M,) complex128
-    without LO phase. delay_s : (M,).
+    without LO phase. delay_s : (M,). targets : angle, range, speed and level of every target at scene second 0.
+    tx_gain : (M,) complex128 of the transmit chains without LO phase. leakage : (M, M) complex128, [transmit
+    channel, receive element], relative to the echo of a target of rcs_db = 0.
     """
 
     def __init__(self, lines: list[dict[str, Any]], where: str) -> None:
@@ -89,7 +108,7 @@ class Truth:
             raise SceneError(f'{where}: the first line is not of event "drawn"', hint="not a truth file")
         self.drawn = first
         self.where = where
-        self.events = [line for line in lines[1:] if line.get("event") != "angles"]
+        self.events = [line for line in lines[1:] if line.get("event") not in ("angles", "target_angles")]
         m = int(first["n_elements"])
         self.positions_m = _array(first["positions_m"], (m, 3))
         self.position_error_m = _array(first["position_error_m"], (m, 3))
@@ -108,9 +127,27 @@ class Truth:
         if not (0 < self.fs_hz < 1e12 and 0 < self.fc_hz < 1e15):
             raise ValueError("fs_hz or fc_hz out of range")
         self.opens: list[tuple[int, int]] = []
+        self._c = int(first["n_channels"])
+        self._wrong: dict[int, list[_Wrong]] = {b: [] for b in self._states}
         for event in self.events:
             self._take(event)
+        for states in (*self._states.values(), *self._wrong.values()):
+            states.sort(key=lambda state: state.t_s)  # a fault is noted when its samples are made
+        self.targets: list[dict[str, Any]] = list(first.get("targets", []))
+        zero = [0.0] * m
+        self.tx_gain = _array(first.get("tx_gain_re", zero), (m,)) + 1j * _array(
+            first.get("tx_gain_im", zero), (m,)
+        )
+        none = [zero] * m
+        self.leakage = _array(first.get("leakage_re", none), (m, m)) + 1j * _array(
+            first.get("leakage_im", none), (m, m)
+        )
         self._angles = _Angles(lines, int(first["n_emitters"]))
+        self._target_angles = _Angles(lines, len(self.targets), "target_angles", "target")
+        self._target_ranges = _Angles(lines, len(self.targets), "target_angles", "target", "range_m")
+        speeds = [float(target["speed_m_s"]) for target in self.targets]
+        starts = [float(target["range_m"]) for target in self.targets]
+        self._speeds_m_s, self._starts_m = _array(speeds, (None,)), _array(starts, (None,))
 
     def _take(self, event: dict[str, Any]) -> None:
         board = int(event["board"])
@@ -120,6 +157,12 @@ class Truth:
         if "group_phase_rad" in event:
             phases = tuple(float(p) for p in event["group_phase_rad"])
             self._states[board].append(_State(float(event["t_s"]), int(event["epoch"]), phases))
+        if "fault_gain_re" in event:
+            re, im, turn = (
+                _array(event[f"fault_{name}"], (self._c,))
+                for name in ("gain_re", "gain_im", "turn_rad_per_s")
+            )
+            self._wrong[board].append(_Wrong(float(event["t_s"]), re + 1j * im, turn))
         if board == 0 and kind == "rate_write":
             self.fs_hz = float(event["fs_hz"])
         if board == 0 and kind == "lo_write" and int(event.get("chip", 0)) == 0:
@@ -140,21 +183,42 @@ class Truth:
 
         fs_hz : rate that counts these samples, default `fs_hz` of the file. NaN past the end of the file.
         """
-        fs = fs_hz or self.fs_hz
+        return self._angles.at(self._t_s(scene_samples, fs_hz))
+
+    def targets_at(
+        self, scene_samples: ArrayLike, fs_hz: float | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Angles (n, K) in degrees and ranges (n, K) in metres of every target, float64, at scene samples (n,)
+        as they are received. NaN past the end of the file."""
+        t_s = self._t_s(scene_samples, fs_hz)
+        held = self._target_ranges.at(t_s)
+        moved = np.abs(self._starts_m + self._speeds_m_s * t_s[:, None])
+        return self._target_angles.at(t_s), np.where((self._speeds_m_s != 0) & np.isfinite(held), moved, held)
+
+    def _t_s(self, scene_samples: ArrayLike, fs_hz: float | None) -> NDArray[np.float64]:
         # a thousandth of a sample, so that a dwell's first sample belongs to it whatever the rounding
-        t_s = (np.atleast_1d(np.asarray(scene_samples, dtype=np.float64)) + 1e-3) / fs
-        return self._angles.at(t_s)
+        return (np.atleast_1d(np.asarray(scene_samples, dtype=np.float64)) + 1e-3) / (fs_hz or self.fs_hz)
 
     def gain_at(self, scene_sample: int, fs_hz: float | None = None) -> NDArray[np.complex128]:
-        """(M,) complex128: total gain at a scene sample: drawn gain, LO phase of the chip, drift.
+        """(M,) complex128: total gain at a scene sample: drawn gain, LO phase of the chip, drift, faults.
 
-        Gain settings in dB are not part of it: they are known to the user.
+        Gain settings in dB are not part of it: they are known to the user. Antennas that have changed places
+        and channels that are dead are not told here, see `events`.
         """
         t_s = scene_sample / (fs_hz or self.fs_hz)
         phase = self._drift * t_s
         for m, (board, chip) in enumerate(self._chip):
             phase[m] += self._state(board, t_s).phase_rad[chip]
-        return self.gain * np.exp(1j * phase)
+        wrong = np.concatenate([self._factor(board, t_s) for board in sorted(self._states)])
+        return self.gain * np.exp(1j * phase) * wrong[: len(phase)]
+
+    def _factor(self, board: int, t_s: float) -> NDArray[np.complex128]:
+        """(C,) factor of the channels of a board by faults."""
+        before = [wrong for wrong in self._wrong[board] if wrong.t_s <= t_s + 1e-9]
+        if not before:
+            return np.ones(self._c, complex)
+        last = before[-1]
+        return last.factor * np.exp(1j * last.turn_rad_per_s * (t_s - last.t_s))
 
     def epoch_at(self, board: int, scene_sample: int, fs_hz: float | None = None) -> int:
         """Coherence epoch of a board: counts redraws of its LO phases."""
@@ -168,9 +232,16 @@ class Truth:
 
 
 class _Angles:
-    """Angles over time of K emitters."""
+    """Angles over time of K emitters, or another `value` of what `event` lines list by `name`."""
 
-    def __init__(self, lines: list[dict[str, Any]], n_emitters: int) -> None:
+    def __init__(
+        self,
+        lines: list[dict[str, Any]],
+        n_emitters: int,
+        event: str = "angles",
+        name: str = "emitter",
+        value: str = "angle_deg",
+    ) -> None:
         if not 0 <= n_emitters <= 10_000:
             raise ValueError("n_emitters out of range")
         self.n_emitters = n_emitters
@@ -179,13 +250,13 @@ class _Angles:
         self._linear = [False] * n_emitters
         self._until_s = 0.0
         for line in lines:
-            if line.get("event") != "angles":
+            if line.get("event") != event:
                 continue
-            k = int(line["emitter"])
+            k = int(line[name])
             t = _array(line["t_s"], (None,))
             self._t[k].append(t)
-            self._deg[k].append(_array(line["angle_deg"], (len(t),)))
-            self._linear[k] = line["interpolation"] == "linear"
+            self._deg[k].append(_array(line[value], (len(t),)))
+            self._linear[k] = value == "angle_deg" and line["interpolation"] == "linear"
             self._until_s = max(self._until_s, float(line["until_s"]))
 
     def at(self, t_s: NDArray[np.float64]) -> NDArray[np.float64]:

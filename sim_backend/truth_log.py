@@ -6,6 +6,9 @@ import threading
 from typing import Any
 
 from sim_backend.drawn import Drawn
+from sim_backend.echo_drawn import TxDrawn
+from sim_backend.echo_paths import Path
+from sim_backend.echo_timeline import Timeline
 from sim_backend.events import BoardState, EventLog
 from sim_backend.motion import Motion, Table, seen_from_table
 from sim_backend.scene import Scene
@@ -13,16 +16,25 @@ from sim_backend.truth import TruthWriter
 
 #: Angles are written for whole pieces of so many scene seconds.
 PIECE_S = 1.0
+_TARGET_FIELDS = ("angle_deg", "elevation_deg", "range_m", "speed_m_s", "rcs_db", "phase_deg")
 
 
 class TruthLog:
     """The truth of one engine. Thread-safe."""
 
     def __init__(
-        self, writer: TruthWriter, scene: Scene, drawn: Drawn, motions: list[Motion], log: EventLog
+        self,
+        writer: TruthWriter,
+        scene: Scene,
+        drawn: Drawn,
+        motions: list[Motion],
+        log: EventLog,
+        targets: list[Path],
+        tx: TxDrawn,
+        timeline: Timeline,
     ) -> None:
         self._writer = writer
-        self._motions = motions
+        self._motions, self._targets = motions, targets
         self._table = Table(scene.chamber)
         self._turntable = bool(scene.chamber.steps_deg)
         self._rate_hz = lambda: log.last(0).fs_hz
@@ -63,6 +75,16 @@ class TruthLog:
             angle_table_deg=drawn.angle_table_deg.tolist(),
             angle_phase_rad=drawn.angle_phase_rad.tolist(),
             group_phase_rad=[list(state.phase_rad) for state in states],
+            targets=[
+                {name: getattr(t, name) for name in _TARGET_FIELDS} | {"moves": not t.still}
+                for t in scene.targets
+            ],
+            tx_gain_re=tx.gain.real.tolist(),
+            tx_gain_im=tx.gain.imag.tolist(),
+            leakage_re=tx.leakage.real.tolist(),
+            leakage_im=tx.leakage.imag.tolist(),
+            leakage_delay_s=scene.transmit.leakage_delay_s,
+            tx_phase_rad=[list(timeline.state(k).phase_rad) for k in range(scene.n_boards)],
             scene=scene.to_toml(),
         )
         self.cover(0.0)
@@ -79,15 +101,33 @@ class TruthLog:
                 t0_s, t1_s = self._until * PIECE_S, (self._until + pieces) * PIECE_S
                 headings = list(self._table.changes(t0_s, t1_s))
                 for k, motion in enumerate(self._motions):
-                    points = list(motion.changes(t0_s, t1_s))
-                    if self._turntable:
-                        points = seen_from_table(points, headings, linear=motion.kind == "linear")
+                    points = self._points(motion, t0_s, t1_s, headings)
+                    self._writer.write("angles", emitter=k, until_s=t1_s, **points)
+                for k, path in enumerate(self._targets):
+                    points = self._points(path.motion, t0_s, t1_s, headings)
+                    ranges_m = [path.range_m(t, path.dwell(t)) for t in points["t_s"]]
                     self._writer.write(
-                        "angles", emitter=k, interpolation=motion.kind, until_s=t1_s,
-                        t_s=[round(t, 12) for t, _ in points], angle_deg=[round(deg, 9) for _, deg in points],
-                    )  # fmt: skip
+                        "target_angles",
+                        target=k,
+                        until_s=t1_s,
+                        range_m=[round(r, 9) for r in ranges_m],
+                        **points,
+                    )
                 self._note_turns(headings if t0_s == 0 else headings[1:])
                 self._until += pieces
+
+    def _points(
+        self, motion: Motion, t0_s: float, t1_s: float, headings: list[tuple[float, float]]
+    ) -> dict[str, Any]:
+        """What describes an angle from t0_s to t1_s, as the table has turned it."""
+        points = list(motion.changes(t0_s, t1_s))
+        if self._turntable:
+            points = seen_from_table(points, headings, linear=motion.kind == "linear")
+        return {
+            "interpolation": motion.kind,
+            "t_s": [round(t, 12) for t, _ in points],
+            "angle_deg": [round(deg, 9) for _, deg in points],
+        }
 
     def _note_turns(self, headings: list[tuple[float, float]]) -> None:
         """Write an event for every new heading of the table."""

@@ -15,6 +15,29 @@ from hil.core.errors import DeviceNotFound
 
 
 @dataclass(frozen=True, slots=True)
+class TransmitTable:
+    """The transmitters of a board.
+
+    Attributes
+    ----------
+    devices : IIO devices of the transmit cores; the first has the buffer, all have tone generators.
+    lo : channel of the control device with the transmitters' own LO, "" if they share the receivers'.
+    dac_bits : what the converter takes of the 16 bits of a sample, from the top.
+    max_block_bytes : what one DMA transfer can hold.
+    """
+
+    devices: tuple[str, ...]
+    lo: str
+    dac_bits: int
+    fc_hz: Range
+    attenuation_db: Range
+    max_block_bytes: int
+    underflow_register: int
+    underflow_mask: int
+    lo_event: EpochEvent
+
+
+@dataclass(frozen=True, slots=True)
 class BoardTable:
     """What is known about one kind of board before it is opened.
 
@@ -50,6 +73,12 @@ class BoardTable:
     overflow_register: int
     overflow_mask: int
     epoch: Mapping[EpochEvent, EpochScope]
+    transmit: TransmitTable
+
+    @property
+    def control_devices(self) -> tuple[str, ...]:
+        """The device of each chip."""
+        return tuple(name for name in self.devices if name != self.rx_device)
 
     def groups(self, n_channels: int, first: int = 0) -> tuple[tuple[int, ...], ...]:
         """Channels that share an LO, numbered from `first`."""
@@ -61,7 +90,7 @@ class BoardTable:
 
 
 def _table(raw: Mapping[str, Any]) -> BoardTable:
-    adi, limits = raw["adi"], raw["range"]
+    adi, limits, transmit = raw["adi"], raw["range"], raw["transmit"]
     return BoardTable(
         name=raw["name"],
         model=raw["model"],
@@ -85,6 +114,17 @@ def _table(raw: Mapping[str, Any]) -> BoardTable:
         overflow_register=raw["overflow"]["register"],
         overflow_mask=raw["overflow"]["mask"],
         epoch={event: EpochScope(raw["epoch"][event.value]) for event in EpochEvent},
+        transmit=TransmitTable(
+            devices=tuple(transmit["devices"]),
+            lo=transmit["lo"],
+            dac_bits=transmit["dac_bits"],
+            fc_hz=Range(*transmit["fc_hz"]),
+            attenuation_db=Range(*transmit["attenuation_db"]),
+            max_block_bytes=transmit["max_block_bytes"],
+            underflow_register=transmit["underflow"]["register"],
+            underflow_mask=transmit["underflow"]["mask"],
+            lo_event=EpochEvent(transmit["lo_event"]),
+        ),
     )
 
 

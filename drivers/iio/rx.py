@@ -6,7 +6,9 @@ import atexit
 import contextlib
 import threading
 import weakref
-from typing import Any, Self
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self
 
 from drivers.iio.board import Board
 from drivers.iio.intake import Alignment, Intake
@@ -18,6 +20,9 @@ from hil.core.epoch import EpochEvent, EpochScope, EpochTracker, new_epoch
 from hil.core.errors import ConfigError, ConnectionLost, DeviceError, HilError
 from hil.core.frame import FrameFlag, StreamInfo
 from hil.core.geometry import ArrayGeometry
+
+if TYPE_CHECKING:
+    from drivers.iio.tx import IioTransmitter
 
 _OPEN: weakref.WeakSet[IioDevice] = weakref.WeakSet()
 
@@ -85,6 +90,7 @@ class IioDevice:
         self._count = 0  # first_sample of the next read
         self._gap = False
         self.alignments: list[Alignment] = []
+        self._transmitter: IioTransmitter | None = None
         _OPEN.add(self)
 
     def _identity(self, uri: str) -> DeviceInfo:
@@ -174,6 +180,8 @@ class IioDevice:
         if broken:
             self._tracker.record(EpochEvent.RECONNECT)
         self._lost = None
+        if broken and self._transmitter is not None:
+            self._transmitter.reconnected()
 
     def _apply(self, want: RxConfig, channels: tuple[int, ...]) -> None:
         events: list[EpochEvent] = []
@@ -183,6 +191,8 @@ class IioDevice:
             for event in events:
                 self._tracker.record(event)
             self._flags |= FrameFlag.RETUNED
+            if EpochEvent.RATE in events and want.fs_hz is not None and self._transmitter is not None:
+                self._transmitter.stop()  # its samples were made for another rate
         self._config = read_settings(self._boards, self._ports, channels, want, self._config)
         self._renew_stream()
 
@@ -254,6 +264,8 @@ class IioDevice:
             raise
         self._order.check_read(token)
         flags, lost = self._flags | taken.flags, 0
+        if self._transmitter is not None and self._transmitter.sending:
+            flags |= FrameFlag.TRANSMITTING
         if taken.lost or (self._gap and self._count):
             flags |= FrameFlag.GAP_BEFORE
             lost = None
@@ -285,12 +297,53 @@ class IioDevice:
         with self._control:
             self._end_streams()
 
+    # ---- transmitting ---------------------------------------------------------------------------------
+
+    def transmitter(self) -> IioTransmitter:
+        """The boards' transmitters, silenced when first asked for; always the same object.
+
+        Raises DriverUnavailable if a board only receives, DeviceStateError, ConnectionLost.
+        """
+        from drivers.iio.tx import IioTransmitter
+
+        self._order.check_open("transmitter")
+        with self._control:
+            if self._transmitter is None:
+                self._transmitter = IioTransmitter(
+                    self._boards, self._info.uri, self._control, self._disturbed
+                )
+            return self._transmitter
+
+    @contextmanager
+    def _disturbed(self, event: EpochEvent) -> Iterator[None]:
+        """What happens in here disturbs the receivers: a new epoch, and a gap in a running stream."""
+        with self._control:
+            self._end_streams()
+            try:
+                yield
+            finally:
+                self._tracker.record(event)
+                self._flags |= FrameFlag.RETUNED
+                if self._config is not None:
+                    self._renew_stream()
+                if self._order.running and self._lost is None:
+                    self._open_streams()
+
+    # ---- end ------------------------------------------------------------------------------------------
+
     def close(self) -> None:
-        """Destroy buffers, then contexts."""
+        """Silence the transmitter, destroy buffers, then contexts. All is released whatever is raised.
+
+        Raises ConnectionLost if the transmitter was on and cannot be reached.
+        """
         if self._order.closed():
-            self._wind_down()
-            self._drop_boards()
-            _OPEN.discard(self)
+            try:
+                if self._transmitter is not None:
+                    self._transmitter.close()
+            finally:
+                self._wind_down()
+                self._drop_boards()
+                _OPEN.discard(self)
 
     def _drop_boards(self) -> None:
         for board in self._boards:

@@ -7,15 +7,15 @@ import errno
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drivers.array_intake import WireBlock
 from drivers.iio.board import Board
 from drivers.iio.context import AttributeRefused, import_iio, wire_errors
-from drivers.iio.rate_watch import RateWatch
+from drivers.rate_watch import RateWatch
 from hil.core.errors import (
     ConnectionLost,
     DeviceError,
@@ -36,18 +36,6 @@ _GRACE_S = 0.1
 _BUSY_S = 2.0
 _FREE_BLOCKS = 4
 _QUEUE_MAX_BYTES = 256 * 2**20
-
-
-@dataclass(slots=True)
-class WireBlock:
-    """Samples of one refill: wire (n, C, 2) int16; `lost`: a loss was noticed while it was fetched;
-    `doubtful`: the loss may lie right before this one; `t_mono_ns`, `t_utc_ns`: clocks on arrival."""
-
-    wire: NDArray[np.int16]
-    lost: bool
-    doubtful: bool
-    t_mono_ns: int
-    t_utc_ns: int
 
 
 def kernel_blocks(fs_hz: float, block_samples: int, n_channels: int) -> int:
@@ -270,6 +258,12 @@ class BoardStream:
     def failed(self) -> bool:
         """True if the stream ended by an error."""
         return self._error is not None
+
+    @property
+    def queued_samples(self) -> int:
+        """Samples that wait in the queue."""
+        with self._ready:
+            return sum(len(block.wire) for block in self._queue)
 
     def hold_everything(self, on: bool) -> None:
         """Let the queue grow up to 1 GiB, for a reader that is busy aligning boards."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -12,6 +12,19 @@ from hil.cli.options import ArrayOption, FcOption, FsOption, GainOption, rx_conf
 from hil.cli.output import JsonOption, console, emit
 from hil.core.errors import ConfigError
 from hil.core.units import format_si, parse_quantity
+
+TransmitOption = Annotated[
+    Path | None,
+    typer.Option("--transmit", metavar="FILE", help="Send this waveform meanwhile (hil waveform new ...)."),
+]
+TxAttenuationOption = Annotated[
+    str | None,
+    typer.Option("--tx-attenuation", metavar="DB", help="Below the greatest output: one number, or '40 50 ...' for each --tx-channel; default: as low as it goes."),
+]  # fmt: skip
+TxChannelOption = Annotated[
+    str | None,
+    typer.Option("--tx-channel", metavar="K,...", help="Transmit channels, counted from 0; default 0."),
+]
 
 
 def capture(
@@ -34,14 +47,21 @@ def capture(
         bool, typer.Option("--gaps", help="Record on after a loss and note the gap, instead of stopping.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing recording.")] = False,
+    transmit: TransmitOption = None,
+    tx_attenuation: TxAttenuationOption = None,
+    tx_channel: TxChannelOption = None,
     json: JsonOption = None,
 ) -> int:
     """Record samples of a device. Ctrl-C ends it early; the recording is then complete up to there.
+
+    With --transmit the device sends a waveform meanwhile and is silenced at the end, however that comes.
 
     \b
     Examples:
       hil capture sim: rec.sigmf-meta --seconds 2 --array ula:8:0.5
       hil capture iio:ip:192.168.2.1 rec.sigmf-collection --samples 1M --fc 2.45G --gain 30
+      hil waveform new ofdm ofdm.toml
+      hil capture iio:ip:192.168.2.1 rec.sigmf-meta --seconds 1 --transmit ofdm.toml --tx-attenuation 40
     """
     from hil.jobs.capture import capture_to_file
 
@@ -51,6 +71,7 @@ def capture(
     length_s = None if seconds is None else parse_quantity(seconds, where="--seconds", unit="s")
     if length_s is not None and not length_s > 0:
         raise ConfigError("must be positive", where="--seconds")
+    request = transmit_request(transmit, tx_attenuation, tx_channel)
     with Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[detail]}"), TimeRemainingColumn(),
         console=console, transient=True,
@@ -63,6 +84,7 @@ def capture(
         result = capture_to_file(
             device, out, n_samples=n, length_s=length_s, array=array, overwrite=overwrite, keep_gaps=gaps,
             want=lambda n_elements: rx_config(fc, fs, gain, n_elements), progress=show,
+            transmit=request, say=lambda text: console.print(text, markup=False, highlight=False),
         )  # fmt: skip
     summary = result.summary
     emit(json, result.as_dict())
@@ -72,6 +94,12 @@ def capture(
         f"{summary.samples} samples per channel ({format_si(summary.samples / result.stream.fs_hz, 's', 4)}) of "
         f"{result.stream.n_channels} channels in {out}: {lost}"
     )
+    if result.transmitted is not None:
+        sent = result.transmitted
+        console.print(
+            f"transmitted {sent.waveform} on channel {', '.join(map(str, sent.channels))} at "
+            f"{', '.join(f'{a:g}' for a in sent.attenuation_db)} dB attenuation; silent now"
+        )
     if summary.overloads:
         console.print(f"[yellow]{summary.overloads} samples at full scale: lower the gain[/]")
     return 130 if result.interrupted else 0
@@ -81,3 +109,35 @@ def _count(value: float, where: str) -> int:
     if not value >= 1 or value != int(value) or value > 1e15:
         raise ConfigError("must be a whole number of samples, at least 1", where=where)
     return int(value)
+
+
+def transmit_request(file: Path | None, attenuation: str | None, channels: str | None) -> Any:
+    """TransmitRequest of the options, or None. Raises ConfigError."""
+    from hil.jobs.transmit import TransmitRequest
+
+    if file is None:
+        for option, value in (("--tx-attenuation", attenuation), ("--tx-channel", channels)):
+            if value is not None:
+                raise ConfigError(
+                    "nothing is transmitted", where=option, hint="name a waveform: --transmit FILE"
+                )
+        return None
+    levels = None
+    if attenuation is not None:
+        parts = attenuation.replace(";", " ").split()
+        values = tuple(parse_quantity(part, where="--tx-attenuation", unit="dB") for part in parts)
+        if not values:
+            raise ConfigError("no number", where="--tx-attenuation")
+        levels = values[0] if len(values) == 1 else values
+    return TransmitRequest(file, levels, _channels(channels))
+
+
+def _channels(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.replace(",", " ").split())
+    except ValueError as err:
+        raise ConfigError(
+            f"{text!r} is not a list of channels", where="--tx-channel", hint="for example 0,1"
+        ) from err

@@ -12,11 +12,14 @@ from hil.cli.output import JsonOption, console, emit
 
 def devices(
     discover: Annotated[
-        bool, typer.Option("--discover", help="Also ask the network (mDNS, multicast) for remote devices.")
+        bool,
+        typer.Option("--discover", help="Also ask the network (mDNS, SoapySDR's multicast) for devices."),
     ] = False,
     json: JsonOption = None,
 ) -> None:
     """List the devices that can be opened, with their URI, model, serial number and channels.
+
+    IIO boards and SoapySDR devices of this machine; nothing is sent to the network without --discover.
 
     \b
     Examples:
@@ -31,5 +34,12 @@ def devices(
     for row in found:
         table.add_row(*(str(row.get(key, "")) for key in ("uri", "driver", "model", "serial", "n_channels")))
     console.print(table)
-    if not any(row.get("driver") == "iio" for row in found):
-        console.print("No IIO board found here. Name one by address: hil capture iio:ip:192.168.2.1 ...")
+    for family, example in (
+        ("iio", "IIO board found here. Name one by address: hil capture iio:ip:192.168.2.1 ..."),
+        (
+            "soapy",
+            "SoapySDR device found here. Name a server: hil capture soapy:driver=remote,remote=tcp://HOST:55132 ...",
+        ),
+    ):
+        if not any(row.get("driver") == family for row in found):
+            console.print(f"No {example}", highlight=False, soft_wrap=True)

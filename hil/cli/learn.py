@@ -77,6 +77,29 @@ def learn(
             help="Expected spread of position errors; 0: positions are exact. Default 0.1; gain-phase-isac: 0.",
         ),
     ] = None,
+    waveform: Annotated[
+        Path | None,
+        typer.Option(
+            "--waveform",
+            metavar="F",
+            help="Recording: the OFDM or SRS waveform that arrives in it; learns from its channel responses.",
+        ),
+    ] = None,
+    direct_path: Annotated[
+        bool | None,
+        typer.Option(
+            "--direct-path/--no-direct-path",
+            help="With --waveform: a transmitter stands beside the array, or none does; default: found from the data.",
+        ),
+    ] = None,
+    anchor_range: Annotated[
+        float | None,
+        typer.Option(
+            "--anchor-range",
+            metavar="M",
+            help="With --waveform: the anchor is the target at this range, metres.",
+        ),
+    ] = None,
     seconds: Annotated[
         str | None, typer.Option("--seconds", metavar="S", help="How much to learn from (device: default 6).")
     ] = None,
@@ -106,11 +129,12 @@ def learn(
       hil learn rec.sigmf-meta --rotations table.csv --out array.h5
       hil learn rec.sigmf-meta --labels known.csv --method pilot --out array.h5
       hil learn rec.sigmf-meta --method race --support -60:60 --out offered.h5
+      hil learn echoes.sigmf-meta --waveform w.toml --method gain-phase-isac --anchor 20 --out array.h5
       hil learn responses.npz --array ula:8:0.5 --fc 2.45G --method gain-phase-isac --support -60:60 --out array.h5
     """
     from calib.registry import CSI_METHODS, method_names
     from hil.jobs.learn import keep, learn_device, learn_recording
-    from hil.jobs.learn_csi import learn_responses
+    from hil.jobs.learn_csi import learn_responses, learn_waveform
     from hil.learning.csi import is_csi
     from hil.learning.settings import (
         LearnSettings,
@@ -147,8 +171,12 @@ def learn(
     if length_s is not None and not length_s > 0:
         raise ConfigError("must be positive", where="--seconds")
     path = Path(source.removeprefix("replay:"))
+    _refuse_without_waveform(waveform, direct_path, anchor_range)
     if is_device(source) and not source.startswith("replay:"):
         _require_responses(method)
+        _refuse_waveform(
+            waveform, "a device is not demodulated while it learns", "record it first: hil capture"
+        )
         learned = learn_device(
             source, settings, array=array, truth=truth, seconds=length_s, labels=known,
             want=lambda n: rx_config(fc, fs, gain, n), say=lambda text: console.print(text, highlight=False),
@@ -162,9 +190,21 @@ def learn(
             if is_csi(path):
                 refuse_tuning(None, fs, gain)
                 _refuse_with_responses(truth, seconds)
+                _refuse_waveform(
+                    waveform, "channel responses are demodulated already", "leave the option out"
+                )
                 learned = learn_responses(
                     path, settings, array=array, labels=known, progress=progress,
                     fc_hz=rx_config(fc, None, None).fc_hz,
+                )  # fmt: skip
+            elif waveform is not None:
+                refuse_tuning(fc, fs, gain)
+                if truth is not None:
+                    raise ConfigError("not with --waveform", where="--truth", hint="leave the option out")
+                learned = learn_waveform(
+                    path, waveform, settings, array=array, seconds=length_s, labels=known, progress=progress,
+                    direct="auto" if direct_path is None else "yes" if direct_path else "no",
+                    anchor_range_m=anchor_range,
                 )  # fmt: skip
             else:
                 _require_responses(method)
@@ -211,8 +251,21 @@ def _require_responses(method: str) -> None:
     if method in CSI_METHODS:
         raise ConfigError(
             f"{method} learns from OFDM channel responses", where="--method",
-            hint="give their file as INPUT: responses.npz (calib.csi.ChannelResponses.save)",
+            hint="give a recording with --waveform F, or their file as INPUT: responses.npz",
         )  # fmt: skip
+
+
+def _refuse_waveform(waveform: Path | None, why: str, hint: str) -> None:
+    if waveform is not None:
+        raise ConfigError(why, where="--waveform", hint=hint)
+
+
+def _refuse_without_waveform(
+    waveform: Path | None, direct_path: bool | None, anchor_range: float | None
+) -> None:
+    for option, value in (("--direct-path", direct_path), ("--anchor-range", anchor_range)):
+        if value is not None and waveform is None:
+            raise ConfigError("only with --waveform", where=option, hint="leave the option out")
 
 
 def _refuse_with_responses(truth: Path | None, seconds: str | None) -> None:

@@ -33,10 +33,16 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "doctor": ("hil.cli.doctor", "doctor", "Check libraries, devices and display; say what is missing."),
     "devices": ("hil.cli.devices", "devices", "List the devices that can be opened."),
     "scene": ("hil.cli.scene", "app", "Write, check and draw scene files."),
+    "waveform": ("hil.cli.waveform", "app", "Make and show the waveforms that both ends share."),
     "sim": ("hil.cli.sim", "app", "Serve a simulated array on the network."),
     "capture": ("hil.cli.capture", "capture", "Record samples of a device."),
     "info": ("hil.cli.info", "info", "Show what a recording or calibration contains."),
     "spectrum": ("hil.cli.spectrum", "spectrum", "Directions of arrival of a device or recording."),
+    "angle-delay": (
+        "hil.cli.angle_delay",
+        "angle_delay",
+        "Directions and distances from a known OFDM waveform.",
+    ),
     "learn": ("hil.cli.learn", "learn", "Learn the array's errors without labels."),
     "identify": (
         "hil.cli.identify",

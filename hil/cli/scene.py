@@ -71,20 +71,52 @@ support_deg = [-60.0, 60.0]         # what the learner may assume; default: the 
 sources = 1                         # or "auto"
 
 # [[target]]
-# angle_deg = 10.0
+# angle_deg = 10.0                  # echoes what the array itself transmits; without [[emitter]] nothing else is heard
+# elevation_deg = 0.0
 # range_m = 30.0
-# rcs_db = 0.0
-# speed_m_s = 0.0
+# rcs_db = 0.0                      # 0: a transmission of -12 dBFS arrives at peak_dbfs, whatever the range
+# phase_deg = 0.0                   # of the reflection
+# speed_m_s = 0.0                   # positive: receding
+# hop = { period_s = 0.01, min_deg = -60.0, max_deg = 60.0, min_m = 10.0, max_m = 40.0 } # or track, as an emitter
+# [transmit]                        # the array's own transmitters
+# leakage_db = 10.0                 # straight into the receivers, relative to an echo of rcs_db = 0
+# leakage_spread_db = 2.0           # every pair of channels has a level within +- this, and a phase of its own
+# leakage_delay_s = 0.0
+# gain_std = 0.0                    # of the transmit chains
+# phase_std_deg = "uniform"
 # [ofdm]
 # n_subcarriers = 64
 # spacing_hz = 15e3
 # cp_samples = 16
-# [faults]                          # in scene seconds
-# overflow_every_s = 1.0            # the device loses overflow_samples = 4096 and sets its overflow bit
-# disconnect_at_s = [5.0]
-# stall_at_s = [5.0]                # for stall_s = 5.0
+# [faults]                          # in scene seconds; X_at_s: one, [a, list] or { every_s, first_s, count };
+#                                   # boards and channels count from 0 (channels on their board), -1: all
+# phase_jump_at_s = [5.0]           # LO phase of phase_jump_chip = 0 of phase_jump_board = 0 jumps, unasked,
+# phase_jump_deg = "random"         # by so many degrees
+# flip_at_s = [5.0]                 # sign of flip_channel = 1 of flip_board = 0 changes
+# agc_step_at_s = [5.0]             # gain of agc_step_channel = 1 of agc_step_board = 0 steps up, then back, by
+# agc_step_db = 6.0                 # and its phase by agc_step_phase_deg = 3.0
+# drift_at_s = [5.0]                # phase of drift_channel = 1 of drift_board = 0 turns at
+# drift_deg_per_s = 5.0             # for drift_s = 0.0 (for good)
 # slip_samples_at_s = [5.0]         # channel slip_channel = 1 of slip_board = 0 slips by slip_samples = 1
+# swap_at_s = [5.0]                 # the antennas of swap_channels = [0, 1] (over all boards) change places
+# clip_at_s = [5.0]                 # clip_channel = 1 of clip_board = 0 is driven to clip_dbfs = 20.0
+# clip_s = 0.1                      # for so long
+# dead_at_s = [5.0]                 # dead_channel = 1 of dead_board = 0 hears nothing for dead_s = 0.0 (for good)
+# dead_leaves = "noise"             # or "zero"
+# iq_swap_at_s = [5.0]              # I and Q of iq_swap_channel = 1 of iq_swap_board = 0 change places
+# stuck_bit_at_s = [5.0]            # bit stuck_bit = 7 of stuck_bit_channel = 1 of stuck_bit_board = 0 reads 1
+# multipath_at_s = [5.0]            # emitter multipath_emitter = 0 also comes from multipath_angle_deg = 30.0,
+# multipath_power_db = -3.0         # multipath_delay_s = 0.0, multipath_phase_deg = 0.0, multipath_s = 0.0 (for good)
+# carrier_drift_at_s = [5.0]        # carrier of carrier_drift_emitter = -1 (all) moves at
+# carrier_drift_hz_per_s = 1000.0   # for carrier_drift_s = 10.0
 # garbage_after_retune = 2048       # samples
+#                                   # from here on: of the network servers only
+# overflow_every_s = 1.0            # overflow_board = -1 loses overflow_samples = 4096 and sets its overflow bit
+# drop_blocks_at_s = [5.0]          # drop_blocks = 1 blocks of drop_blocks_board = 0 vanish, and nothing says so
+# disconnect_at_s = [5.0]           # disconnect_board = -1
+# stall_at_s = [5.0]                # stall_board = -1 answers no reads for stall_s = 5.0
+# half_reply_at_s = [5.0]           # half_reply_board = 0 sends half a reply, waits half_reply_hang_s = 0.0, closes
+# network_mbit_s = 10.0             # slow network, with network_latency_s = 0.0, from network_from_s = 0.0 on
 # short_reads = true
 # [chamber]
 # steps_deg = [0.0, 10.0, 20.0]     # the array turns clockwise (seen from above) to these headings,
@@ -191,8 +223,19 @@ def _summary(scene: Scene) -> dict[str, Any]:
         "support_deg": scene.support_deg,
         "sources": "auto" if scene.sources is None else scene.sources,
         "n_targets": len(scene.targets),
+        "targets": [
+            {
+                "range_deg": t.range_deg,
+                "range_m": t.range_m,
+                "rcs_db": t.rcs_db,
+                "speed_m_s": t.speed_m_s,
+                "motion": "hop" if t.hop else "track" if t.track else "static",
+            }
+            for t in scene.targets
+        ],
         "not_simulated": list(scene.not_simulated),
         "faults": scene.faults.any,
+        "fault_kinds": list(scene.faults.kinds),
     }
 
 
@@ -223,6 +266,17 @@ def _lines(scene: Scene) -> list[str]:
         if abs(offset_hz) > r.fs_hz / 2:
             paths += f" - OUT OF BAND: {format_si(offset_hz, 'Hz')} from the LO"
         lines.append(f"emitter {k} {e.file or e.waveform} {e.power_db:+g} dB, {move}{paths}")
+    if scene.faults.any:
+        lines.append(f"faults    {', '.join(scene.faults.kinds)}")
+    for k, t in enumerate(scene.targets):
+        low, high = t.range_deg
+        where = f"at {low:g} deg" if low == high else f"in {low:g}..{high:g} deg"
+        hop = t.hop
+        far = f"{hop.min_m:g}..{hop.max_m:g}" if hop and hop.min_m and hop.max_m else f"{t.range_m:g}"
+        speed = f", {t.speed_m_s:+g} m/s" if t.speed_m_s else ""
+        lines.append(f"target {k}  {t.rcs_db:+g} dB, {where}, {far} m{speed}")
+    if scene.targets:
+        lines.append(f"transmit  leakage {scene.transmit.leakage_db:+g} dB of an echo of 0 dB")
     support = scene.support_deg
     lines.append(
         "learner   "

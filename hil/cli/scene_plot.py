@@ -1,4 +1,4 @@
-"""The picture of a scene: array from above with port numbers, emitters' ranges and the angle convention."""
+"""The picture of a scene: array from above with port numbers, emitters and targets, and the angle convention."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from hil.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from sim_backend.echo_spec import Target
     from sim_backend.scene import Emitter, Scene
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -33,9 +34,13 @@ def draw_scene(scene: Scene, path: Path) -> None:
     _array(axes, positions, scene, reach)
     for k, emitter in enumerate(scene.emitters):
         _emitter(axes, emitter, k, reach * (1.3 + 0.16 * k))
+    for k, target in enumerate(scene.targets):
+        _target(axes, target, k, reach, len(scene.emitters), max(t.range_m for t in scene.targets))
     _convention(axes, reach)
-    limit = reach * (1.75 + 0.16 * max(0, len(scene.emitters) - 1))
+    rings = len(scene.emitters) + 2 * bool(scene.targets)
+    limit = reach * (1.75 + 0.16 * max(0, rings - 1))
     all_deg = [d for e in scene.emitters for d in (*e.range_deg, *(p.angle_deg for p in e.paths))]
+    all_deg += [d for t in scene.targets for d in t.range_deg]
     flat = np.ptp(positions[:, 1]) < 1e-9 and all(abs(d) <= 95 for d in all_deg)
     axes.set(xlim=(-limit, limit), ylim=(-0.5 * limit if flat else -limit, limit), aspect="equal")
     axes.set(xlabel="x in wavelengths", ylabel="y in wavelengths (boresight, 0°)")
@@ -44,8 +49,8 @@ def draw_scene(scene: Scene, path: Path) -> None:
         f"{scene.n_elements} elements on {scene.n_boards} x {r.board}, {r.fc_hz / 1e9:g} GHz, seen from above",
         fontsize=11,
     )
-    if scene.emitters:
-        figure.legend(loc="outside lower center", fontsize=8, ncols=2 if len(scene.emitters) > 3 else 1)
+    if scene.emitters or scene.targets:
+        figure.legend(loc="outside lower center", fontsize=8, ncols=2 if rings > 4 else 1)
     axes.grid(alpha=0.2)
     try:
         figure.savefig(path, dpi=110)
@@ -117,6 +122,28 @@ def _emitter(axes: Any, emitter: Emitter, k: int, radius: float) -> None:
             [0.75 * radius * x, radius * x], [0.75 * radius * y, radius * y], "--", color=colour, linewidth=1
         )
         axes.plot(radius * x, radius * y, "o", color=colour, markersize=6, markerfacecolor="white")
+
+
+def _target(axes: Any, target: Target, k: int, reach: float, n_emitters: int, farthest_m: float) -> None:
+    """A target, the nearer the farther in; its range is written, not drawn to the scale of the array."""
+    colour = _COLOURS[(n_emitters + k) % len(_COLOURS)]
+    radius = reach * (1.3 + 0.16 * n_emitters + 0.3 * target.range_m / farthest_m)
+    low, high = target.range_deg
+    if high > low:
+        x, y = _direction(np.linspace(low, high, 181))
+        axes.plot(radius * x, radius * y, color=colour, linewidth=3, alpha=0.35, linestyle=":")
+    speed = f", {target.speed_m_s:+g} m/s" if target.speed_m_s else ""
+    where = f"{low:g}°" if low == high else f"{low:g}° to {high:g}°"
+    hop = target.hop
+    far = f"{hop.min_m:g}..{hop.max_m:g} m" if hop and hop.min_m and hop.max_m else f"{target.range_m:g} m"
+    label = f"target {k}: {where}, {far}, {target.rcs_db:+g} dB{speed}"
+    x, y = _direction((low + high) / 2 if hop else target.angle_deg)
+    axes.plot(radius * x, radius * y, "D", color=colour, markersize=0 if hop else 8)
+    axes.plot([], [], "D", color=colour, markersize=8, label=label)
+    axes.annotate(
+        far, (radius * x, radius * y), textcoords="offset points", xytext=(0, -13),
+        fontsize=8, color=colour, ha="center", va="center",
+    )  # fmt: skip
 
 
 def _convention(axes: Any, reach: float) -> None:

@@ -34,10 +34,18 @@ def serve(
         Path | None, typer.Option(metavar="FILE", help="Scene file; default scene without.")
     ] = None,
     iio: Annotated[
-        str, typer.Option(metavar="HOST[:PORT]", help="Address of the first board; the others follow it.")
-    ] = "127.0.0.2",
+        str | None,
+        typer.Option(
+            metavar="HOST[:PORT]",
+            help="IIO contexts: address of the first board, the others follow it. "
+            "Default 127.0.0.2; none where only --soapy is given.",
+        ),
+    ] = None,
     soapy: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="SoapyRemote server (not in this version).")
+        str | None,
+        typer.Option(
+            metavar="HOST[:PORT]", help="SoapyRemote server, default port 55132; port 0: a free one."
+        ),
     ] = None,
     rotator: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="rotctld server (not in this version).")
@@ -54,22 +62,28 @@ def serve(
     ] = False,
     parent: Annotated[int | None, typer.Option(hidden=True, metavar="PID")] = None,
 ) -> None:
-    """Serve a simulated array as IIO network contexts until SIGINT (exit 130) or SIGTERM (exit 0).
+    """Serve a simulated array until SIGINT (exit 130) or SIGTERM (exit 0): as IIO network contexts, one per board
+    on the address given and the following ones; as a SoapyRemote server; or as both over one scene.
 
-    Prints one JSON line, {"ready": true, "iio": ["ip:127.0.0.2", ...]}, when clients are accepted: one context
-    per board, on the address given and the following ones.
+    Prints one JSON line, {"ready": true, "iio": ["ip:127.0.0.2", ...], "soapy": "tcp://HOST:PORT"}, when clients
+    are accepted; "soapy" only with --soapy.
 
     \b
     Examples:
       hil sim serve
       hil sim serve --scene chamber.toml --truth truth.jsonl --iio 127.0.0.2:45001
+      hil sim serve --soapy 127.0.0.1:55132
       iio_info -u ip:127.0.0.2
+      SoapySDRUtil --probe="driver=remote,remote=tcp://127.0.0.1:55132"
     """
-    for option, value in (("--soapy", soapy), ("--rotator", rotator)):
-        if value is not None:
-            raise ConfigError(
-                "not available in this version", where=option, hint="leave the option out; use --iio"
-            )
+    if rotator is not None:
+        raise ConfigError(
+            "not available in this version",
+            where="--rotator",
+            hint="leave the option out; use --iio or --soapy",
+        )
+    if iio is None and soapy is None:
+        iio = "127.0.0.2"
     from sim_backend.scene import load_scene
     from sim_backend.serve import serve as serve_scene
 
@@ -85,6 +99,7 @@ def serve(
         serve_scene(
             loaded,
             iio=iio,
+            soapy=soapy,
             truth_path=truth,
             free_running=free_running,
             allow_remote=allow_remote,
@@ -98,7 +113,8 @@ def serve(
 def _print_ready(ready: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(ready) + "\n")
     sys.stdout.flush()
-    console.print(f"serving {len(ready['iio'])} board(s): " + " ".join(ready["iio"]) + " (Ctrl-C stops)")
+    where = [*ready["iio"], *([ready["soapy"]] if "soapy" in ready else [])]
+    console.print("serving " + " ".join(where) + " (Ctrl-C stops)", markup=False)
 
 
 @contextmanager

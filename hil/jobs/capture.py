@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hil.core.device import RxConfig
-from hil.core.errors import CaptureOverrun, ConfigError, HilError
+from hil.core.errors import CaptureOverrun, ConfigError, HilError, RecordingError
 from hil.core.frame import StreamInfo
 from hil.core.geometry import parse_array
 from hil.core.units import format_si
+from hil.jobs.transmit import (
+    Say,
+    TransmitRequest,
+    Transmitted,
+    WaveformCopy,
+    begin_transmitting,
+    check_copies,
+    remove_copies,
+)
+from hil.jobs.watched import Watched, can_watch
 from hil.recorder import Recorder, RecordingSummary
+from hil.recorder.files import existing, parse_path
 from hil.session import Session, SessionSummary, open_session
 
 Progress = Callable[[int, int, str], None]
@@ -27,28 +38,35 @@ class CaptureResult:
     session: SessionSummary
     stream: StreamInfo
     interrupted: bool
+    transmitted: Transmitted | None = None
+    health: list[dict[str, Any]] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON object of `hil capture` (contract.md)."""
         stream = self.stream
         lost_exact = self.session.lost_exact and self.summary.lost_exact
         status = {"status": "interrupted", "reason": "interrupted", "hint": "", "exit_code": 130}
-        return (status if self.interrupted else {}) | {
-            "samples": self.summary.samples,
-            "lost": self.session.lost,
-            "lost_exact": lost_exact,
-            "gaps": self.session.gaps,
-            "epochs": self.session.epochs,
-            "overloads": self.summary.overloads,
-            "edges": self.session.edges,
-            "n_channels": stream.n_channels,
-            "fc_hz": stream.fc_hz,
-            "fs_hz": stream.fs_hz,
-            "gain_db": list(stream.gains_db),
-            "epoch": stream.epoch.id,
-            "device": stream.device.model,
-            "files": [str(f) for f in self.summary.files],
-        }
+        return (
+            (status if self.interrupted else {})
+            | {
+                "samples": self.summary.samples,
+                "lost": self.session.lost,
+                "lost_exact": lost_exact,
+                "gaps": self.session.gaps,
+                "epochs": self.session.epochs,
+                "overloads": self.summary.overloads,
+                "edges": self.session.edges,
+                "health": self.health,
+                "n_channels": stream.n_channels,
+                "fc_hz": stream.fc_hz,
+                "fs_hz": stream.fs_hz,
+                "gain_db": list(stream.gains_db),
+                "epoch": stream.epoch.id,
+                "device": stream.device.model,
+                "files": [str(f) for f in self.summary.files],
+            }
+            | ({} if self.transmitted is None else {"transmitted": self.transmitted.as_dict()})
+        )
 
 
 def capture_to_file(
@@ -62,30 +80,51 @@ def capture_to_file(
     overwrite: bool = False,
     keep_gaps: bool = False,
     progress: Progress | None = None,
+    transmit: TransmitRequest | None = None,
+    say: Say = lambda text: None,
 ) -> CaptureResult:
-    """Record `n_samples` per channel or `length_s` seconds.
+    """Record `n_samples` per channel or `length_s` seconds, with a waveform transmitted meanwhile if asked for.
+
+    The waveform's file is copied beside the recording. However this ends, the transmitter is silent after it.
 
     Raises
     ------
-    DeviceError, CaptureError : what was recorded before stays readable; the message says how much.
+    ConfigError : a waveform for another rate than the receiver's.
+    DeviceError, CaptureError : what was recorded before stays readable; the message says how much. Where the
+        connection was lost while transmitting the hint says that the board may go on.
     """
     _check_name(out)
+    if not overwrite:
+        _check_new(out)
+    copy = None if transmit is None else WaveformCopy(transmit.file, out)
     session = open_session(uri, None if array is None else lambda fc_hz: parse_array(array, fc_hz), want)
     with session:
         stream = session.stream
         total = n_samples if n_samples is not None else round((length_s or 0.0) * stream.fs_hz)
         if total < 1:
             raise ConfigError("shorter than one sample", where="--seconds")
+        transmitted = None
+        if copy is not None and transmit is not None:
+            transmitted = begin_transmitting(session, transmit, copy, say)
         recorder = Recorder(
-            out, stream, policy="gap" if keep_gaps else "fail", overwrite=overwrite, expected_samples=total
-        )
-        interrupted = False
-        session.start(recorder=recorder, on_frame=None, n_samples=total)
+            out, stream, policy="gap" if keep_gaps else "fail", overwrite=overwrite, expected_samples=total,
+            extras=transmitted and {"hil:transmitted": transmitted.as_dict()},
+        )  # fmt: skip
         try:
-            _watch(session, total, progress)
+            copy.write() if copy is not None else remove_copies(out)
+        except BaseException:
+            recorder.close()
+            raise
+        interrupted = False
+        watched = Watched(stream, recorder=recorder) if can_watch(stream) else None
+        session.start(recorder=recorder, on_frame=watched, n_samples=total)
+        try:
+            _watch(session, total, progress, watched, say)
         except KeyboardInterrupt:
             interrupted = True
         except HilError as err:
+            if watched is not None:
+                watched.failed(err)
             _tell_kept(err, session.stop(), out)
             raise
         summary = session.stop()
@@ -96,7 +135,8 @@ def capture_to_file(
                 _tell_kept(err, summary, out)
                 raise
         assert summary.recording is not None
-        return CaptureResult(summary.recording, summary, session.stream, interrupted)
+        health = [event.as_dict() for event in watched.events] if watched is not None else []
+        return CaptureResult(summary.recording, summary, session.stream, interrupted, transmitted, health)
 
 
 def _tell_kept(err: HilError, summary: SessionSummary, out: Path) -> None:
@@ -117,9 +157,24 @@ def _check_name(out: Path) -> None:
         raise ConfigError(f"no folder {out.parent}", where="OUT", hint="make it first")
 
 
-def _watch(session: Session, total: int, progress: Progress | None) -> None:
+def _check_new(out: Path) -> None:
+    """Before anything is sent for nothing."""
+    base, kind = parse_path(out)
+    old = existing(base, kind)
+    if old:
+        raise RecordingError(f"{old[0]} exists", hint="choose another name, or --overwrite", exit_code=2)
+    check_copies(out)
+
+
+def _watch(
+    session: Session, total: int, progress: Progress | None, watched: Watched | None, say: Say
+) -> None:
     began = time.monotonic()
     while not session.wait(0.1):
+        if watched is not None:
+            watched.tick()
+            for event in watched.take():
+                say(f"{event['severity']}: {event['cause']}. {event['remedy']}.")
         if progress is not None:
             rate = session.samples / max(time.monotonic() - began, 1e-3)
             progress(session.samples, total, format_si(rate, "S/s", 3))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hil.core.errors import HilError
 from hil.core.frame import Frame, StreamInfo
+from hil.health.event import HealthEvent
+from hil.jobs.watched import Watched
+from hil.learning.batch import to_calibration
 from hil.learning.live import LiveLearner
 from hil.learning.observe import CovarianceBatch, CovarianceTap, join
 from hil.learning.process import LearnUpdate
@@ -27,7 +31,7 @@ class LiveOutcome:
 
     stream : of the samples learned from. update : the last attempt. kept : blocks after the learned part, of
     the same epoch.
-    learn_seconds : from the arrival of the first block used to the finished calibration.
+    learn_seconds : from the arrival of the first block used to the finished calibration. health : faults noticed.
     """
 
     stream: StreamInfo
@@ -35,6 +39,7 @@ class LiveOutcome:
     update: LearnUpdate
     kept: list[CovarianceBatch]
     learn_seconds: float
+    health: list[HealthEvent] = field(default_factory=list)
 
     @property
     def held_out(self) -> CovarianceBatch:
@@ -45,8 +50,9 @@ class LiveOutcome:
 class _Tap:
     """In the DSP thread: the learned part goes to the learner, the rest is kept for checking."""
 
-    def __init__(self, learner: LiveLearner, learn_samples: int) -> None:
+    def __init__(self, learner: LiveLearner, learn_samples: int, watched: Watched) -> None:
         self._learner = learner
+        self._watched = watched
         self._learn_samples = learn_samples
         self._tap = CovarianceTap()
         self.first_sample: int | None = None
@@ -56,7 +62,7 @@ class _Tap:
         self.kept: list[CovarianceBatch] = []
 
     def __call__(self, frame: Frame, clipped: NDArray[np.int64]) -> None:
-        del clipped
+        self._watched(frame, clipped)
         n = frame.samples.shape[1]
         if self.first_sample is None:
             self.first_sample = frame.first_sample
@@ -85,29 +91,57 @@ def run_live(
     DeviceError, CaptureError : the stream ended early. CalibrationError (exit code 3) : the learner died.
     """
     target_s = learn_samples / session.stream.fs_hz
+    watched = Watched(session.stream, recorder=recorder, n_sources=settings.n_sources)
+    told = _Told(watched, say)
     with LiveLearner(session.stream, settings, target_s=target_s) as learner:
-        tap = _Tap(learner, learn_samples)
+        tap = _Tap(learner, learn_samples, watched)
         session.start(recorder=recorder, on_frame=tap, n_samples=n_samples)
-        _follow(session, learner, tap, learn_samples, say)
-        update = learner.finish()
-        learn_seconds = time.monotonic() - tap.began
-        describe(update, say)
-        while not session.wait(0.2):
-            pass
-        summary = session.stop()
-        session.raise_error()
+        try:
+            _follow(session, learner, tap, learn_samples, say, told)
+            update = learner.finish()
+            learn_seconds = time.monotonic() - tap.began
+            describe(update, say)
+            if update.result is not None and update.result.converged and tap.stream is not None:
+                watched.watch.calibrate(to_calibration(update.result, tap.stream, settings))
+            while not session.wait(0.2):
+                told.now()
+            summary = session.stop()
+            session.raise_error()
+        except HilError as err:
+            watched.failed(err)
+            told.now()
+            raise
+        told.now()
         edges = summary.edges | {"dsp -> learner": _plain(learner)}
     summary = SessionSummary(
         summary.samples, summary.lost, summary.lost_exact, summary.gaps, summary.epochs, summary.overloads, edges,
         summary.recording,
     )  # fmt: skip
-    return LiveOutcome(tap.stream or session.stream, summary, update, tap.kept, learn_seconds)
+    return LiveOutcome(
+        tap.stream or session.stream, summary, update, tap.kept, learn_seconds, list(watched.events)
+    )
 
 
-def _follow(session: Session, learner: LiveLearner, tap: _Tap, learn_samples: int, say: Say) -> None:
-    """Pass the learner's reports on until it has been offered everything."""
+class _Told:
+    """Says what the watch has noticed, once each."""
+
+    def __init__(self, watched: Watched, say: Say) -> None:
+        self._watched, self._say = watched, say
+
+    def now(self) -> None:
+        """What is new; also whether the stream is silent."""
+        self._watched.tick()
+        for event in self._watched.take():
+            self._say(f"  {event['severity']}: {event['cause']}. {event['remedy']}.")
+
+
+def _follow(
+    session: Session, learner: LiveLearner, tap: _Tap, learn_samples: int, say: Say, told: _Told
+) -> None:
+    """Pass the learner's and the watch's reports on until it has been offered everything."""
     while session.samples < learn_samples and not session.finished:
         update = learner.poll(0.02)
+        told.now()
         if update is not None and not update.tracked:
             describe(update, say)
     session.wait(0.0)

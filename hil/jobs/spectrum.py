@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from drivers.convert import wire_to_complex
 from drivers.sigmf_files import open_recording
 from hil.core.device import RxConfig
-from hil.core.errors import ConfigError, RecordingError, StreamStopped
+from hil.core.errors import ConfigError, HilError, RecordingError, StreamStopped
 from hil.core.frame import Frame, StreamInfo
 from hil.core.geometry import parse_array
 from hil.core.units import parse_quantity
@@ -24,6 +24,7 @@ from hil.dsp.doa import DoaFinder, Method
 from hil.dsp.doa_accuracy import doa_sigma_deg
 from hil.dsp.source_count import mdl
 from hil.jobs.stated_array import stated_array
+from hil.jobs.watched import Watched
 from hil.learning.observe import CovarianceBatch, CovarianceTap, join, observe_recording
 from hil.learning.using import CalibrationInUse, calibration_for
 from hil.session import Session, open_session
@@ -48,7 +49,7 @@ class SpectrumSettings:
 
 @dataclass(slots=True)
 class Directions:
-    """One estimate. spectrum (G,) linear over angles_deg (G,)."""
+    """One estimate. spectrum (G,) linear over angles_deg (G,). health : faults told since the last one (hil.health)."""
 
     stream: StreamInfo
     doa_deg: NDArray[np.float64]
@@ -58,6 +59,7 @@ class Directions:
     angles_deg: NDArray[np.float64]
     spectrum: NDArray[np.float64]
     first_sample: int
+    health: list[dict[str, Any]] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON object of contract.md."""
@@ -72,6 +74,7 @@ class Directions:
             "stale_reason": (used.calibration.stale_reason or None) if used else None,
             "first_sample": self.first_sample,
             "time_s": self.first_sample / self.stream.fs_hz,
+            "health": self.health,
         }
 
 
@@ -164,23 +167,36 @@ def of_device(
     keep_on: Callable[[], bool] = lambda: False,
 ) -> Directions:
     """Directions of a device now; with `on_directions`, again and again while `keep_on()`."""
-    newest = _Newest(settings.snapshots)
     session = open_session(uri, lambda fc_hz: parse_array(array, fc_hz), want)
     with session:
+        watched = Watched(session.stream, n_sources=settings.n_sources)
+        newest = _Newest(settings.snapshots, watched)
         session.start(on_frame=newest)
         estimator: Estimator | None = None
         directions: Directions | None = None
         while True:
             try:
-                samples, first, stream = newest.wait(session, estimator.stream.epoch.id if estimator else "")
+                found = newest.wait(session, estimator.stream.epoch.id if estimator else "")
             except StreamStopped:
                 if directions is None:
                     raise
                 return directions  # a recording that was followed has been played to its end
-            if estimator is None or stream.epoch.id != estimator.stream.epoch.id:
-                used = _use(settings, stream, newest.batch())
-                estimator = Estimator(stream, settings, used)
-            directions = estimator.estimate(samples, first)
+            except HilError as err:
+                watched.failed(err)
+                if directions is not None and on_directions is not None:
+                    on_directions(replace(directions, health=watched.take()))
+                raise
+            if found is None:  # nothing new but a fault
+                assert directions is not None
+                directions = replace(directions, health=watched.take())
+            else:
+                samples, first, stream = found
+                if estimator is None or stream.epoch.id != estimator.stream.epoch.id:
+                    used = _use(settings, stream, newest.batch())
+                    estimator = Estimator(stream, settings, used)
+                    if used is not None:
+                        watched.watch.calibrate(used.calibration)
+                directions = replace(estimator.estimate(samples, first), health=watched.take())
             if on_directions is not None:
                 on_directions(directions)
             if on_directions is None or not keep_on():
@@ -193,8 +209,9 @@ def of_device(
 class _Newest:
     """In the DSP thread: keeps the newest samples, and covariances of the present epoch."""
 
-    def __init__(self, n_snapshots: int) -> None:
+    def __init__(self, n_snapshots: int, watched: Watched) -> None:
         self._n = n_snapshots
+        self._watched = watched
         self._tap = CovarianceTap()
         self._lock = threading.Lock()
         self._batches: deque[CovarianceBatch] = deque(maxlen=200)
@@ -203,7 +220,7 @@ class _Newest:
         self._seen = -1
 
     def __call__(self, frame: Frame, clipped: NDArray[np.int64]) -> None:
-        del clipped
+        self._watched(frame, clipped)
         batch, n = self._tap.take(frame), frame.samples.shape[1]
         samples = frame.samples[:, -self._n :].copy()
         with self._lock:
@@ -219,9 +236,12 @@ class _Newest:
         with self._lock:
             return join(self._batches)
 
-    def wait(self, session: Session, epoch: str) -> tuple[NDArray[np.complex64], int, StreamInfo]:
+    def wait(self, session: Session, epoch: str) -> tuple[NDArray[np.complex64], int, StreamInfo] | None:
         """(samples, first sample, stream) not given before; in an epoch other than this one only when there
-        is enough of it to judge a calibration. Raises what ends the stream."""
+        is enough of it to judge a calibration. None: no samples, but the watch has something to tell.
+
+        Raises what ends the stream.
+        """
         step_s = 0.1 if epoch else 0.02
         while True:
             stopped: StreamStopped | None = None
@@ -237,6 +257,9 @@ class _Newest:
                     return last
             elif stopped is not None:
                 raise stopped
+            self._watched.tick()
+            if epoch and self._watched.pending and here == epoch:
+                return None
 
 
 def _use(settings: SpectrumSettings, stream: StreamInfo, batch: CovarianceBatch) -> CalibrationInUse | None:

@@ -1,23 +1,41 @@
-"""OFDM channel responses from a file as the input of a learner: what a recording says, said by the user."""
+"""OFDM channel responses as the input of a learner: from a file, or from a capture that carries a known waveform."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from calib.csi import ChannelResponses, load
+from calib.result import LearnResult
 from hil.core.device import DeviceInfo, RxConfig, WireFormat
 from hil.core.epoch import Epoch
-from hil.core.errors import ConfigError, ShapeError
+from hil.core.errors import ConfigError, NotIdentifiable, ShapeError
 from hil.core.frame import StreamInfo
 from hil.core.geometry import parse_array
+from hil.core.units import SPEED_OF_LIGHT_M_S
+from hil.dsp.angle_delay_direct import DirectChoice, refine_delay
+from hil.dsp.angle_delay_looks import Look, Separated, separate
+from hil.learning.csi_recording import CsiCapture
 from hil.learning.observe import CovarianceBatch
+from hil.learning.settings import LearnSettings
 
 _DEFAULT_BLOCK_S = 1e-3
 _MOST_SAMPLES = 2.0**62
+#: Share of a look's energy in one constant vector from which it counts as standing still.
+_STILL = 0.95
+#: A scene that stands still is averaged to this many blocks: enough for every test, each with little noise.
+_STILL_BLOCKS = 96
+_DELAY_SIGMAS = 5.0
+#: Neighbouring blocks of one direction differ by no more than this (one minus squared correlation) beyond noise.
+_ALIKE = 1e-3
+#: Below this share at fixed delays the delays are not fixed.
+_MOST_EXPLAINED = 0.9
+#: Sources lie at delay zero to a small part of a bin; the search window is half of one on each side.
+_WINDOW_BINS = 0.5
 
 
 def is_csi(path: Path) -> bool:
@@ -78,3 +96,258 @@ def batch_of(csi: ChannelResponses, stream: StreamInfo) -> CovarianceBatch:
         )
     first = np.round((time_s - time_s[0]) * stream.fs_hz).astype(np.int64)
     return CovarianceBatch(obs.covariance, first, obs.n_snapshots, stream.fs_hz, stream.epoch.counter)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lessons:
+    """What a learner gets from a capture: one source per block, moved to delay zero.
+
+    csi : looks one after the other, each with all its blocks; time_s counts on from look to look. settings : with the
+    anchors moved to the times of their look. delay_s, delay_sigma_s (M,) : channel delays that were taken out (zero
+    mean), and their standard deviation
+    (what the directions themselves add to them: see `with_delays`). weight (L B,) : energy of each block.
+    """
+
+    csi: ChannelResponses
+    settings: LearnSettings
+    delay_s: NDArray[np.float64]
+    delay_sigma_s: NDArray[np.float64]
+    weight: NDArray[np.float64]
+    notes: tuple[str, ...]
+
+
+def lessons_of(
+    capture: CsiCapture,
+    settings: LearnSettings,
+    *,
+    direct: DirectChoice,
+    own: bool = False,
+    anchor_range_m: float | None = None,
+) -> Lessons:
+    """Blocks with one source each out of the channel responses of a capture, the direct path removed.
+
+    Targets that stand still at K delays are K looks at the array. A source that moves in angle is one look whose blocks
+    differ. own : the array's own transmitter was on: a single component is its direct path. anchor_range_m : which target an anchor without times speaks of; None: the strongest.
+
+    Raises
+    ------
+    NotIdentifiable : nothing but a direct path. ConfigError : an anchor that cannot be assigned.
+    """
+    geometry = capture.stream.geometry
+    assert geometry is not None
+    exact = settings.position_std_wavelengths == 0
+
+    def parted(of: CsiCapture) -> Separated:
+        return separate(
+            of.csi,
+            geometry.positions_m,
+            of.stream.fc_hz,
+            of.frequency_hz,
+            direct=direct,
+            exact_positions=exact,
+        )
+
+    found = parted(capture)
+    if own and direct == "auto" and found.direct is None and len(found.looks) == 1:
+        direct = "yes"
+        found = parted(capture)
+    still = all(look.still > _STILL for look in found.looks)
+    if not still and len(found.looks) > 1 and _explained(found, capture) < _MOST_EXPLAINED:
+        return _wandering(found, capture, settings)
+    blocks = _STILL_BLOCKS
+    while still and found.looks and len(capture) > blocks:
+        few = capture.averaged(blocks)
+        trial = parted(few)
+        kept = [look.energy for look in trial.looks]
+        # what moves towards the array or away turns its phase: then longer means lose it
+        if len(kept) == len(found.looks) and sum(kept) > 0.8 * sum(look.energy for look in found.looks):
+            capture, found = few, trial
+            break
+        blocks *= 2
+    if not found.looks:
+        raise NotIdentifiable(
+            "these data show a direct path and no target or emitter", parameters=["gain", "phase"],
+            hint="capture with targets in view, longer or with more power; --no-direct-path if there is none",
+        )  # fmt: skip
+    delay, sigma = _channel_delays(found, capture.frequency_hz)
+    worst = int(np.argmax(np.abs(delay) / sigma))
+    notes = [*capture.notes, *found.notes]
+    responses = found.responses * found.deviation[:, None]
+    if abs(delay[worst]) > _DELAY_SIGMAS * sigma[worst]:
+        responses = responses * np.exp(2j * np.pi * np.outer(delay, capture.frequency_hz))
+        notes.append(
+            f"channel delays of up to {1e12 * abs(delay[worst]):.3g} +- {1e12 * sigma[worst]:.2g} ps (element "
+            f"{worst}) were taken out"
+        )
+    else:
+        delay = np.zeros(len(delay))
+    csi, time_s = _stacked(responses, capture)
+    if len(found.looks) > 1:
+        kind = "targets that stand still" if still else "components"
+        notes.append(f"{len(found.looks)} {kind} at different delays were used")
+    settings, told = _anchored(settings, found, capture, anchor_range_m, still=still)
+    weight = np.concatenate([np.sum(np.abs(look.values) ** 2, axis=1) for look in found.looks])
+    whole = np.concatenate([_whole(look) for look in found.looks])
+    if not whole.all():
+        notes.append(
+            f"{np.count_nonzero(~whole)} of {len(whole)} blocks, in which the source moved, were left out"
+        )
+        csi, time_s, weight = csi[whole], time_s[whole], weight[whole]
+    window = _WINDOW_BINS / (capture.spacing_hz * csi.shape[2])
+    return Lessons(
+        ChannelResponses(csi, capture.spacing_hz, time_s, None, (-window, window)), settings, delay, sigma, weight,
+        (*notes, *told),
+    )  # fmt: skip
+
+
+def _whole(look: Look) -> NDArray[np.bool_]:
+    """(B,) False for blocks with two directions in them: a hop in the middle agrees with neither neighbour."""
+    values = look.values
+    if look.still > _STILL or len(values) < 3:
+        return np.ones(len(values), bool)
+    energy = np.maximum(np.sum(np.abs(values) ** 2, axis=1), 1e-9)
+    cross = np.abs(np.sum(values[1:] * values[:-1].conj(), axis=1)) ** 2
+    noise = values.shape[1] * (1 / energy[1:] + 1 / energy[:-1])
+    alike = 1 - cross / (energy[1:] * energy[:-1]) < _ALIKE + 3 * noise
+    whole = np.concatenate(([False], alike)) | np.concatenate((alike, [False]))
+    return whole if np.mean(whole) > 0.3 else np.ones(len(values), bool)
+
+
+def _without_direct(found: Separated, capture: CsiCapture) -> NDArray[np.complex128]:
+    """(B, M, S) the capture, delay zero at the direct path, and what is constant there removed."""
+    csi = capture.csi.astype(np.complex128)
+    if found.direct is None:
+        return csi
+    csi = csi * np.exp(2j * np.pi * capture.frequency_hz * found.direct.delay_s)
+    return csi - csi.mean(axis=(0, 2))[:, None]
+
+
+def _explained(found: Separated, capture: CsiCapture) -> float:
+    """Share of the energy above noise, without the direct path, that lies at the delays of the looks."""
+    rest = _without_direct(found, capture) / found.deviation[:, None]
+    total = float(np.sum(np.abs(rest) ** 2)) - rest.size
+    return sum(look.energy for look in found.looks) / max(total, 1e-9)
+
+
+def _wandering(found: Separated, capture: CsiCapture, settings: LearnSettings) -> Lessons:
+    """One source whose delay changes with its angle: blocks as they are, the learner finds the delay of each."""
+    rest = _without_direct(found, capture)
+    csi, time_s = _stacked(rest[None], capture)
+    m, s = csi.shape[1:]
+    period_s = 1 / capture.spacing_hz
+    bin_s = period_s / s
+    zero = found.direct.delay_s if found.direct is not None else 0.0
+    high = period_s - 2 * bin_s
+    if capture.prefix is not None:
+        high = min(high, capture.prefix.clean_s[1] - zero)
+    low = _WINDOW_BINS * bin_s if found.direct is not None else max(-bin_s, high - period_s)
+    notes = (*capture.notes, *found.notes[:1], "the source changes its delay: each block is searched for it")
+    none = np.zeros(m)
+    return Lessons(
+        ChannelResponses(csi, capture.spacing_hz, time_s, None, (low, max(high, low + bin_s))), settings, none,
+        none + np.inf, np.sum(np.abs(csi) ** 2, axis=(1, 2)), notes,
+    )  # fmt: skip
+
+
+def _stacked(
+    responses: NDArray[np.complex128], capture: CsiCapture
+) -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
+    """(L B, M, S) on all columns, gaps filled (the source is at delay zero: flat), and times look after look."""
+    looks, blocks, m, _ = responses.shape
+    f = capture.frequency_hz
+    place = np.rint((f - f[0]) / capture.spacing_hz).astype(int)
+    full = np.zeros((looks, blocks, m, int(place[-1]) + 1), complex)
+    full[..., place] = responses
+    for gap in np.setdiff1d(np.arange(full.shape[-1]), place):
+        near = place[np.argsort(np.abs(place - gap), kind="stable")[:2]]
+        full[..., gap] = full[..., near].mean(axis=-1)
+    time_s = capture.time_s - capture.time_s[0]
+    span_s = _span_s(capture)
+    return full.reshape(looks * blocks, m, -1), np.concatenate([time_s + k * span_s for k in range(looks)])
+
+
+def _span_s(capture: CsiCapture) -> float:
+    """From the first block of one look to the first of the next."""
+    time_s = capture.time_s
+    return float(time_s[-1] - time_s[0]) + (float(np.diff(time_s).mean()) if len(time_s) > 1 else 1.0)
+
+
+def _channel_delays(
+    found: Separated, frequency_hz: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(M,) delays against the mean and their standard deviations, from the phase slopes of the looks.
+
+    A delay of the channel is the same in all looks; a slope that differs from look to look has another cause, and
+    the delays then count as unknown (zero, infinite).
+    """
+    f = frequency_hz - frequency_hz.mean()
+    n, m = len(found.looks), len(found.deviation)
+    delay, weight = np.zeros((n, m)), np.zeros((n, m))
+    for k, look in enumerate(found.looks):
+        matched = np.einsum("bm,bms->ms", look.values.conj(), found.responses[k])
+        energy = np.sum(np.abs(look.values) ** 2, axis=0)
+        weight[k] = 2 * energy * (2 * np.pi * np.std(f)) ** 2
+        for i in range(m):
+            delay[k, i] = refine_delay(matched[i : i + 1], f, 0.0)
+        delay[k] -= np.average(delay[k], weights=weight[k])
+    mean = np.sum(delay * weight, axis=0) / np.sum(weight, axis=0)
+    spread = float(np.sum(weight * (delay - mean) ** 2))
+    free = (n - 1) * (m - 1)
+    common = float(np.sum(np.sum(weight, axis=0) * mean**2))
+    if n < 2 or spread > max(2.0 * free + 5 * np.sqrt(2.0 * free), 0.05 * common):
+        return np.zeros(m), np.full(m, np.inf)
+    return mean, 1 / np.sqrt(np.sum(weight, axis=0))
+
+
+def _anchored(
+    settings: LearnSettings,
+    found: Separated,
+    capture: CsiCapture,
+    anchor_range_m: float | None,
+    *,
+    still: bool,
+) -> tuple[LearnSettings, list[str]]:
+    """Anchors speak of one look: that at the given range, or the strongest."""
+    if not settings.anchors_deg or len(found.looks) < 2:
+        return settings, []
+    if len(settings.anchors_deg) > 1 and still:
+        raise ConfigError(
+            f"{len(settings.anchors_deg)} anchors for {len(found.looks)} targets that stand still", where="--anchor",
+            hint="give one anchor, and with --anchor-range which target it is",
+        )  # fmt: skip
+    zero = found.direct.delay_s if found.direct is not None else found.looks[0].delay_s
+    ranges = np.array([(look.delay_s - zero) * SPEED_OF_LIGHT_M_S / 2 for look in found.looks])
+    chosen = 0
+    if anchor_range_m is not None:
+        chosen = int(np.argmin(np.abs(ranges - anchor_range_m)))
+        bin_m = SPEED_OF_LIGHT_M_S / (2 * float(np.ptp(capture.frequency_hz)))
+        if abs(ranges[chosen] - anchor_range_m) > bin_m:
+            raise ConfigError(
+                f"no target at {anchor_range_m:g} m: they are at {', '.join(f'{r:.4g}' for r in sorted(ranges))} m",
+                where="--anchor-range", hint=f"name one of them to within {bin_m:.3g} m",
+            )  # fmt: skip
+    begin = chosen * _span_s(capture)
+    end = begin + float(capture.time_s[-1] - capture.time_s[0])
+    moved = tuple(
+        (deg, begin + (t0 or 0.0), end if t1 is None else min(begin + t1, end))
+        for deg, t0, t1 in settings.anchors_deg
+    )
+    which = "" if anchor_range_m is not None else " (the strongest; --anchor-range names another)"
+    note = f"the anchor is taken for the target at {ranges[chosen]:.4g} m{which}"
+    return replace(settings, anchors_deg=moved), [note]
+
+
+def with_delays(result: LearnResult, lessons: Lessons, positions_m: NDArray[np.float64]) -> LearnResult:
+    """The result with the channel delays in it: those measured, less what the directions themselves explain."""
+    delay = lessons.delay_s
+    if np.any(delay) and result.peaks_deg.size:
+        u = np.sin(np.deg2rad(result.peaks_deg[:, 0]))
+        known = np.isfinite(u)
+        if known.any():
+            mean_u = float(np.average(u[known], weights=lessons.weight[known]))
+            lead = positions_m[:, 0] * mean_u / SPEED_OF_LIGHT_M_S
+            delay = delay + lead - lead.mean()
+    result.impairments = replace(result.impairments, delay_s=delay)
+    known = np.isfinite(lessons.delay_sigma_s)
+    result.sigma = replace(result.sigma, delay_s=np.where(known, lessons.delay_sigma_s, np.nan))
+    return result

@@ -20,14 +20,16 @@ def write_description(
     segments: list[dict[str, Any]],
     geometry: ArrayGeometry | None,
     hashes: Sequence[str] | None = None,
+    annotations: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Replace all metadata files, the collection last: it holds the hashes of its members' metadata.
 
     Parameters
     ----------
     path : of the recording. members : base names of its data files. hashes : SHA-512 of the data files once the
-        recording is complete; None while it is being made.
+        recording is complete; None while it is being made. annotations : of all members, in any order.
     """
+    noted = sorted(annotations, key=lambda a: a["core:sample_start"])
     collection = path.suffix == ".sigmf-collection"
     final: dict[str, Any] = {} if hashes is None else {"hil:complete": True}
     n_channels = int(global_keys["spatial:num_elements"])
@@ -37,7 +39,7 @@ def write_description(
         own |= {"core:collection": path.stem} if collection else {"core:num_channels": n_channels}
         if hashes is not None:
             own["core:sha512"] = hashes[i]
-        value = {"global": {**global_keys, **own, **final}, "captures": segments, "annotations": []}
+        value = {"global": {**global_keys, **own, **final}, "captures": segments, "annotations": noted}
         streams.append({"name": member.name, "hash": write_json(Path(f"{member}.sigmf-meta"), value)})
     if collection:
         keys = {

@@ -22,6 +22,7 @@ import numpy as np
 from drivers.sigmf_files import JOURNAL_SUFFIX, MAX_METADATA_BYTES
 from hil.core.errors import CaptureOverrun, RecordingError
 from hil.core.frame import Block, StreamInfo
+from hil.recorder.annotations import MOST_ANNOTATIONS, annotation
 from hil.recorder.description import write_description
 from hil.recorder.files import (
     DataFile,
@@ -110,6 +111,7 @@ class Recorder:
         self._new_point = False
         self._segments: list[dict[str, Any]] = []
         self._gaps: list[tuple[int, int | None]] = []
+        self._annotations: list[dict[str, Any]] = []
         self._epochs: set[str] = set()
         self._n = 0
         self._expected = 0  # absolute index of the next sample if nothing is lost
@@ -220,6 +222,14 @@ class Recorder:
         with self._lock:
             self._point = keys
             self._new_point = True
+
+    def annotate(self, first_sample: int, last_sample: int, label: str, comment: str, **keys: Any) -> None:
+        """Note something about samples (absolute indices) until `close`; keys : further ones, as `hil_name`."""
+        own = {key.replace("hil_", "hil:", 1): value for key, value in keys.items()}
+        with self._lock:
+            made = annotation(self._segments, self._n, first_sample, last_sample, label, comment, own)
+            if made is not None and self._summary is None and len(self._annotations) < MOST_ANNOTATIONS:
+                self._annotations.append(made)
 
     def _lost_before(self, block: Block) -> int | None:
         if self._n == 0:
@@ -374,8 +384,9 @@ class Recorder:
     def _write_metadata(self, hashes: list[str] | None = None) -> None:
         begin = time.monotonic()
         write_description(
-            self.path, self._members, self._global, self._segments, self._first_stream.geometry, hashes
-        )
+            self.path, self._members, self._global, self._segments, self._first_stream.geometry, hashes,
+            self._annotations,
+        )  # fmt: skip
         self._rewritten = time.monotonic()
         self._rewrite_cost = self._rewritten - begin
 

@@ -18,8 +18,12 @@ MAX_RATE_HZ = 61_440_000
 _MAX_FIR_INPUT_HZ = 122_880_000
 _PRODUCT_ID = 0x0A
 #: (highest LO in Hz, lowest gain, highest gain in dB) of the gain tables.
-_GAIN_TABLES = ((1.3e9, -1, 73), (4.0e9, -3, 71), (float("inf"), -10, 62))
+GAIN_TABLES = ((1.3e9, -1, 73), (4.0e9, -3, 71), (float("inf"), -10, 62))
 _RX_LO = "out_altvoltage0_RX_LO_frequency"
+_TX_LO = "out_altvoltage1_TX_LO_frequency"
+_TX_LO_POWERDOWN = "out_altvoltage1_TX_LO_powerdown"
+#: States of the enable state machine in which the transmitter runs.
+_SENDING = ("fdd", "pinctrl", "pinctrl_fdd_indep")
 _RATE_FILES = ("in_voltage_sampling_frequency", "out_voltage_sampling_frequency")
 _FIR_FILES = ("in_voltage_filter_fir_en", "out_voltage_filter_fir_en", "in_out_voltage_filter_fir_en")
 _FIR_LINE = re.compile(r"(RX|TX) (\d+) GAIN (-?\d+) (DEC|INT) (\d+)\Z")
@@ -36,12 +40,16 @@ class Ad936x:
         self.fir = (128, 4) if slow else (0, 0)
         self.fir_on = slow
         self.store[_RX_LO].value = str(round(board.source.fc_hz(board.index, self.chip)))
+        self.store[_TX_LO].value = self.store[_RX_LO].value
         board.registers[phy.id].set_bits(0x37, _PRODUCT_ID)
         self._bind()
 
     def _bind(self) -> None:
         files = self.store
         files[_RX_LO].on_write = self._write_lo
+        files[_TX_LO].on_write = self._write_tx_lo
+        for key in (_TX_LO_POWERDOWN, "ensm_mode", *(f"out_voltage{tx}_hardwaregain" for tx in range(2))):
+            files[key].on_write = lambda text, key=key: self._write_tx(key, text)
         for key in _RATE_FILES:
             files[key].on_read = lambda: str(self.rate_hz)
             files[key].on_write = self._write_rate
@@ -67,7 +75,7 @@ class Ad936x:
         return int(self.store[_RX_LO].value)
 
     def _gain_limits(self) -> tuple[int, int]:
-        return next((low, high) for edge, low, high in _GAIN_TABLES if self._lo_hz() <= edge)
+        return next((low, high) for edge, low, high in GAIN_TABLES if self._lo_hz() <= edge)
 
     def _write_lo(self, text: str) -> str:
         self.board.write_lo(self.chip, float(text))
@@ -78,6 +86,20 @@ class Ad936x:
             if not low <= gain <= high:
                 self._set_gain(rx, min(max(gain, low), high))
         return text
+
+    def _write_tx_lo(self, text: str) -> str:
+        self.board.write_tx_lo(self.chip, float(text))
+        return text
+
+    def _write_tx(self, key: str, text: str) -> None:
+        self.store[key].value = text
+        self.board.update_tx()
+
+    def tx_levels(self) -> tuple[float, float]:
+        """Amplitude that attenuation and power-down leave to TX1 and TX2."""
+        off = self.store[_TX_LO_POWERDOWN].value == "1" or self.store["ensm_mode"].value not in _SENDING
+        one, two = (self.store.number(f"out_voltage{tx}_hardwaregain") for tx in range(2))
+        return (0.0, 0.0) if off else (10 ** (one / 20), 10 ** (two / 20))
 
     def _write_gain(self, rx: int, text: str) -> None:
         """In automatic modes the driver accepts the write and ignores it; the fraction is dropped."""

@@ -21,6 +21,7 @@ _RATE_FILES = (
     "out_voltage_sampling_frequency",
 )
 _BANDWIDTH_PER_RATE = 100 / 122.88
+_TX_FILES = ("hardwaregain", "powerdown")
 _RUNNING, _STOPPED = "opt_post_running_stage", "idle"
 
 
@@ -59,6 +60,8 @@ class Adrv9009:
             if rx < 2:
                 gain.value = f"{source.gain_db(index, 2 * self.chip + rx):.6f} dB"
                 files[f"in_voltage{rx}_gain_control_mode"].on_write = self._write_gain_mode
+        for key in ("ensm_mode", *(f"out_voltage{tx}_{name}" for tx in range(2) for name in _TX_FILES)):
+            files[key].on_write = lambda text, key=key: self._write_tx(key, text)
         files["calibrate"].on_write = self._write_calibrate
         files["multichip_sync"].on_write = self._write_mcs
         files["profile_config"].on_write = self._write_profile
@@ -120,6 +123,22 @@ class Adrv9009:
             raise IioError(errno.EINVAL)
         return text
 
+    def _write_tx(self, key: str, text: str) -> None:
+        self._check_initialised(text)
+        self.store[key].value = text
+        self.board.update_tx()
+
+    def tx_levels(self) -> tuple[float, float]:
+        """Amplitude that attenuation and power-down leave to TX1 and TX2."""
+        one, two = (self._tx_level(tx) for tx in range(2))
+        return one, two
+
+    def _tx_level(self, tx: int) -> float:
+        radio_on = self.initialised and self.store["ensm_mode"].value == "radio_on"
+        if not radio_on or self.store[f"out_voltage{tx}_powerdown"].value == "1":
+            return 0.0
+        return 10 ** (self.store.number(f"out_voltage{tx}_hardwaregain") / 20)
+
     def _write_calibrate(self, text: str) -> str:
         self._check_initialised(text)
         if text == "1":
@@ -142,6 +161,7 @@ class Adrv9009:
         self.initialised = text == "1"
         if self.initialised:
             self._relock()
+        self.board.update_tx()
 
     def _write_initialize(self, text: str) -> str:
         if text == "1":

@@ -104,6 +104,7 @@ class Board:
                 self.registers[device.id],
                 free_running=self.free_running,
                 on_idle=lambda: self.update_dds(idle=True),
+                levels=self.tx_levels,
             )
             self._bind_sync(device, self.tx[device.id])
 
@@ -183,7 +184,8 @@ class Board:
                 return
             waveform = dds.waveform(self._tones(), self.source.fs_hz(self.index))
             if waveform is not None or self._dds_on or idle:
-                self.source.transmit(self.index, waveform, self.source.now(self.index), cyclic=True)
+                now = self.source.now(self.index)
+                self.source.transmit(self.index, waveform, now, cyclic=True, scale=self.tx_levels())
             self._dds_on = waveform is not None
 
     def _tones(self) -> list[dds.Tone]:
@@ -210,6 +212,19 @@ class Board:
         """Set the gain of a receive channel of the board."""
         self.source.write_gain(self.index, channel, gain_db, self.source.now(self.index))
 
+    def tx_levels(self) -> tuple[float, ...]:
+        """Amplitude that attenuators and power-down leave to every transmit channel of the board."""
+        return tuple(level for chip in self.chips for level in chip.tx_levels())
+
+    def update_tx(self) -> None:
+        """Attenuators or power-down of a transmitter have changed: what is being sent changes with them."""
+        if self._dds_on or any(tx.is_open for tx in self.tx.values()):
+            self.source.rescale(self.index, self.tx_levels(), self.source.now(self.index))
+
+    def write_tx_lo(self, chip: int, fc_hz: float) -> None:
+        """Tune the transmitters of one chip."""
+        self.source.write_tx_lo(self.index, chip, fc_hz, self.source.now(self.index))
+
     def write_rate(self, chip: int, fs_hz: float) -> None:
         """Set the rate. The receive core runs on the first chip's clock; on another chip only its lock is lost."""
         if chip == 0:
@@ -222,6 +237,10 @@ class Board:
             for dma in self.rx.values():
                 stack.enter_context(dma.rate_change())
             self.source.write_rate(self.index, fs_hz, self.source.now(self.index))
+        for buffer in self.tx.values():
+            buffer.rate_changed()
+        if self._dds_on:
+            self.update_dds()  # the tones keep their frequencies
 
     def _data_rates(self) -> tuple[int, int]:
         full = round(self.source.fs_hz(self.index)) * (_DECIMATION if self._decimate else 1)

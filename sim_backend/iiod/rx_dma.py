@@ -41,8 +41,16 @@ class LossModel(Protocol):
         """(sample at which a loss begins, samples lost) within first..first+n, or None."""
         ...
 
+    def dropped(self, first: int, n: int) -> int:
+        """How many blocks from the one of first..first+n on vanish without a word; 0: none."""
+        ...
+
     def blocked(self) -> bool:
         """True while the device answers no reads."""
+        ...
+
+    def report(self, kind: str, at: int, **details: int) -> None:
+        """A loss of this kind begins with scene sample `at`."""
         ...
 
 
@@ -240,12 +248,22 @@ class RxDma:
 
     def _complete(self, stream: _Stream) -> None:
         assert stream.fill is not None
+        end = self._end(stream.fill, stream.samples)
+        dropped = self._losses.dropped(stream.fill, end - stream.fill) if self._losses else 0
+        if self._losses and dropped:
+            end += (dropped - 1) * stream.samples
+            details = {"blocks": dropped, "lost_samples": end - stream.fill}
+            self._losses.report("drop_blocks", stream.fill, **details)
+            stream.fill = end
+            return
         segments = self._segments(stream.fill, stream.samples)
         expected = stream.fill
         for first, n in segments:
             if first != expected:
                 self._registers.set_bits(XFLOW_STATUS, OVERFLOW_BIT)
                 self._note("overflow", expected, lost_samples=first - expected)
+                if self._losses:
+                    self._losses.report("overflow", expected, lost_samples=first - expected)
             expected = first + n
         stream.queue.append(_Entry(segments))
         stream.fill = expected
@@ -363,7 +381,7 @@ class RxDma:
             stream.stalled_at = None
 
     def _take(self, stream: _Stream) -> _Entry | None:
-        if not stream.queue and self._free_running and stream.fill is not None:
+        while not stream.queue and self._free_running and stream.fill is not None:
             self._complete(stream)
         if not stream.queue:
             return None

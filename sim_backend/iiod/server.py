@@ -12,7 +12,7 @@ from collections.abc import Callable
 from hil.core.errors import ConfigError, DeviceError
 from sim_backend.iiod.board import Board
 from sim_backend.iiod.session import Session
-from sim_backend.iiod.wire import Wire
+from sim_backend.iiod.wire import LinkFaults, Wire
 
 DEFAULT_PORT = 30431
 #: Connections of one board. Beyond it one that never sent a command has to go, else the new one is refused.
@@ -58,13 +58,19 @@ class BoardServer:
     ----------
     address : (host, port); port 0 takes a free one, see `uri`.
     shorten : (bytes) -> bytes, may shorten what one READBUF returns (fault injection).
+    link_faults : what is wrong with the network, or None.
     """
 
     def __init__(
-        self, board: Board, address: tuple[str, int], *, shorten: Callable[[int], int] = lambda n: n
+        self,
+        board: Board,
+        address: tuple[str, int],
+        *,
+        shorten: Callable[[int], int] = lambda n: n,
+        link_faults: LinkFaults | None = None,
     ) -> None:
         self.board = board
-        self._shorten = shorten
+        self._shorten, self._link_faults = shorten, link_faults
         self._lock = threading.Lock()
         self._connections: list[_Connection] = []
         self._stopping = threading.Event()
@@ -121,7 +127,7 @@ class BoardServer:
 
     def _serve(self, sock: socket.socket) -> None:
         try:
-            wire = Wire(sock)
+            wire = Wire(sock, self._link_faults)
         except OSError:
             sock.close()
             return

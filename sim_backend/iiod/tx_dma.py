@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 import numpy as np
@@ -17,12 +18,16 @@ from sim_backend.source import SampleSource
 
 _BUSY_RETRY_S = 0.05
 _FULL_SCALE = 32768.0
+#: Samples that may be queued ahead where time passes only as samples are read.
+FREE_SAMPLES = 1 << 22
 
 
 class TxDma:
     """Buffer of a transmit device; one connection at a time.
 
-    `on_idle()` runs when the buffer stops: the core falls back to its DDS.
+    `on_idle()` runs when the buffer stops: the core falls back to its DDS. `levels()` gives the amplitude that
+    the chips' attenuators leave to every transmit channel. Without a clock, blocks queue up to FREE_SAMPLES ahead
+    of what has been read; then a write waits for a reader.
     """
 
     def __init__(
@@ -34,16 +39,18 @@ class TxDma:
         *,
         free_running: bool,
         on_idle: Callable[[], None],
+        levels: Callable[[], tuple[float, ...]],
     ) -> None:
         self.board, self.n_scan = board, n_scan
         self.blocks = DEFAULT_BLOCKS
         self._source, self._registers = source, registers
-        self._free_running, self._on_idle = free_running, on_idle
+        self._free_running, self._on_idle, self._levels = free_running, on_idle, levels
         self._cond = threading.Condition()
         self._owner: object | None = None
         self._samples = self._mask = 0
         self._cyclic = self._filled = self._held = False
         self._end: int | None = None
+        self._ends: deque[int] = deque(maxlen=MAX_BLOCKS)  # of the latest blocks, whatever their lengths
         self._pending: list[NDArray[np.complex64]] = []
         registers.refresh = self.advance
 
@@ -82,6 +89,7 @@ class TxDma:
                 self._cond.wait(remaining)
             self._owner, self._samples, self._mask = token, samples, mask
             self._cyclic, self._filled, self._end = cyclic, False, None
+            self._ends.clear()
 
     def close(self, token: object) -> None:
         """Give the device back; the output goes to the DDS or to zero. -ENXIO if `token` has not opened it."""
@@ -106,6 +114,13 @@ class TxDma:
             for waveform in self._pending:
                 self._send(waveform)
             self._pending.clear()
+            self._cond.notify_all()
+
+    def rate_changed(self) -> None:
+        """The clock runs at another rate: what comes next goes out at once."""
+        with self._cond:
+            self._end = None
+            self._ends.clear()
             self._cond.notify_all()
 
     def advance(self) -> None:
@@ -144,9 +159,9 @@ class TxDma:
                 if free_at is None:
                     self._accept(waveform)
                     return
-                if free_at < 0:
+                if free_at < 0 or self._free_running:
                     self._cond.wait(POLL_S)
-            if free_at >= 0:
+            if free_at >= 0 and not self._free_running:
                 self._source.wait_until(self.board, free_at, POLL_S)
             if hung_up():
                 raise HungUp
@@ -157,9 +172,14 @@ class TxDma:
         """None: a block is free; else the scene sample at which one will be, -1: only a trigger frees one."""
         if self._held:
             return -1 if len(self._pending) >= self.blocks else None
-        if self._cyclic or self._free_running or self._end is None:
+        if self._cyclic or self._end is None:
             return None
-        free_at = self._end - (self.blocks - 1) * n
+        if self._free_running:
+            free_at = self._end - max(FREE_SAMPLES - n, (self.blocks - 1) * n)
+        elif len(self._ends) < self.blocks:
+            return None
+        else:
+            free_at = self._ends[-self.blocks]
         return free_at if self._source.now(self.board) < free_at else None
 
     def _accept(self, waveform: NDArray[np.complex64]) -> None:
@@ -172,13 +192,14 @@ class TxDma:
     def _send(self, waveform: NDArray[np.complex64]) -> None:
         now = self._source.now(self.board)
         at = now if self._end is None else self._end
-        if at < now and not self._free_running:
-            if self._filled and not self._cyclic:
+        if at < now:
+            if self._filled and not self._cyclic and not self._free_running:
                 self._registers.set_bits(XFLOW_STATUS, UNDERFLOW_BIT)
                 self._source.note("tx_underflow", self.board, at, lost_samples=now - at)
             at = now
-        self._source.transmit(self.board, waveform, at, cyclic=self._cyclic)
-        self._end = at + waveform.shape[1]
+        self._source.transmit(self.board, waveform, at, cyclic=self._cyclic, scale=self._levels())
+        self._end = end = at + waveform.shape[1]
+        self._ends.append(end)
 
     def _waveform(self, payload: bytes | bytearray) -> NDArray[np.complex64]:
         columns = [k for k in range(self.n_scan) if self._mask >> k & 1]

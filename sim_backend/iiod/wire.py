@@ -6,13 +6,15 @@ import contextlib
 import select
 import socket
 import time
-from typing import Any
+from typing import Any, Protocol
 
 MAX_LINE_BYTES = 4096
 #: A client that begins a line or a payload must end it within this time.
 UNFINISHED_TIMEOUT_S = 30.0
 #: A client that asked for samples must take them within this time.
 SEND_TIMEOUT_S = 120.0
+#: How often a slow link is asked whether more may go out, and how long a pause looks away from its peer.
+_SLOW_STEP_S, _POLL_S = 0.002, 0.05
 _RECV_BYTES = 65536
 
 
@@ -20,11 +22,31 @@ class ConnectionDone(Exception):
     """The peer closed the connection, or has to be dropped."""
 
 
-class Wire:
-    """Buffered reads and writes on a connected socket. Reading belongs to one thread."""
+class LinkFaults(Protocol):
+    """Says how badly a link sends (sim_backend.fault_transport)."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def half_reply_due(self, n_bytes: int) -> float | None:
+        """None, or seconds to wait after the first half of a reply before the connection ends."""
+        ...
+
+    def latency_s(self) -> float:
+        """Seconds by which a reply is held back."""
+        ...
+
+    def allow(self, n_bytes: int) -> int:
+        """How many of these bytes may go out now."""
+        ...
+
+
+class Wire:
+    """Buffered reads and writes on a connected socket. Reading belongs to one thread.
+
+    faults : makes the link slow or lets it break within a reply; None: a good link.
+    """
+
+    def __init__(self, sock: socket.socket, faults: LinkFaults | None = None) -> None:
         self._sock = sock
+        self._faults = faults
         self._buffer = bytearray()
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._poll = select.poll()
@@ -84,6 +106,36 @@ class Wire:
     def send(self, *parts: Any) -> None:
         """Send byte strings and contiguous buffers one after the other, without joining them."""
         views = [memoryview(part).cast("B") for part in parts if len(part)]
+        if self._faults is not None:
+            self._send_badly(views, self._faults)
+            return
+        self._send(views)
+
+    def _send_badly(self, views: list[memoryview], faults: LinkFaults) -> None:
+        hang_s = faults.half_reply_due(sum(map(len, views)))
+        self._pause(faults.latency_s())
+        if hang_s is not None:
+            whole = b"".join(views)
+            views = [memoryview(whole[: len(whole) // 2])]
+        while views:
+            allowed = faults.allow(sum(map(len, views)))
+            if allowed:
+                now, views = _split(views, allowed)
+                self._send(now)
+            else:
+                self._pause(_SLOW_STEP_S)
+        if hang_s is not None:
+            self._pause(hang_s)
+            raise ConnectionDone
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, but not for a peer that has gone."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            if self._poll.poll(1000 * min(left, _POLL_S)):
+                raise ConnectionDone
+
+    def _send(self, views: list[memoryview]) -> None:
         try:
             self._sock.settimeout(SEND_TIMEOUT_S)
             while views:
@@ -113,3 +165,14 @@ class Wire:
         """Release the socket; only for the thread that reads."""
         self.close()
         self._sock.close()
+
+
+def _split(views: list[memoryview], n: int) -> tuple[list[memoryview], list[memoryview]]:
+    """The first n bytes, and the rest."""
+    head: list[memoryview] = []
+    for k, view in enumerate(views):
+        if n < len(view):
+            return [*head, view[:n]] if n else head, [view[n:], *views[k + 1 :]]
+        head.append(view)
+        n -= len(view)
+    return head, []

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from drivers import open_device
+from drivers.alignment import find_offset, samples_needed
 from drivers.conformance_cases import emulator, emulator_scene
-from drivers.iio.alignment import find_offset, samples_needed
 from hil.core.device import RxConfig
 from hil.core.errors import CaptureError
 from hil.core.frame import FrameFlag

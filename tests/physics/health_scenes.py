@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,9 +44,7 @@ class SimStream:
         self.calibration = Calibration(
             geometry,
             Impairments(
-                gain, truth.coupling, truth.position_error_m, truth.delay_s, zeros, zeros,
-                truth.angle_table_deg if getattr(truth, "angle_table_deg", None) is not None and len(truth.angle_table_deg) else None,
-                None,
+                gain, truth.coupling, truth.position_error_m, truth.delay_s, zeros, zeros
             ),
             sigma, Gauge("none"), fc_hz, Validity(fc_hz / 2, 2 * fc_hz), "truth",
             epoch=self.stream.epoch, coherent_groups=self.stream.device.coherent_groups,
@@ -61,7 +60,9 @@ class SimStream:
         left = round(seconds * self.stream.fs_hz)
         while left > 0:
             result = self.device.read(buffer[: min(n, left)], 1.0)
-            block = to_block(buffer, result, self._seq)
+            # the scene's own clock: how fast it is made says nothing
+            clock = round((result.first_sample + result.n) / self.stream.fs_hz * 1e9)
+            block = replace(to_block(buffer, result, self._seq), t_mono_ns=clock)
             self._seq += 1
             left -= result.n
             target = out if result.n == n else np.empty((self.stream.n_channels, result.n), np.complex64)

@@ -177,7 +177,7 @@ def test_the_scene_page_lists_every_key_with_its_default() -> None:
     parts = {
         "[array]": s.ArraySpec(), "[receiver]": s.ReceiverSpec(), "[impairments]": s.ImpairmentSpec(),
         "[[emitter]]": s.Emitter(), "[learn]": s.LearnSpec(), "[ofdm]": s.OfdmSpec(), "[faults]": Faults(),
-        "[[target]]": s.Target(), "[chamber]": s.ChamberSpec(),
+        "[[target]]": s.Target(), "[transmit]": s.TransmitSpec(), "[chamber]": s.ChamberSpec(),
     }  # fmt: skip
     top = {row[0].strip("`"): tomllib.loads(f"x = {row[2].strip('`')}")["x"] for row in tables["Top level"]}
     assert top == {"seed": s.Scene().seed, "duration_s": s.Scene().duration_s}

@@ -50,6 +50,18 @@ def test_commented_keys_of_a_new_scene_are_real_keys(tmp_path, capsys):
     assert run(capsys, "check", path)[0] == 0
 
 
+def test_show_and_check_name_the_faults_of_a_scene(tmp_path, capsys):
+    path = tmp_path / "s.toml"
+    path.write_text("[faults]\nflip_at_s = 1.0\nnetwork_mbit_s = 5.0\n")
+    for command in ("show", "check"):
+        code, answer = run(capsys, command, path)
+        assert (code, answer["faults"], answer["fault_kinds"]) == (0, True, ["flip", "slow_network"])
+    path.write_text("[faults]\nflip_at_s = 1.0\nflip_channel = 9\n")
+    code, answer = run(capsys, "check", path)
+    assert code == 2
+    assert "faults.flip_channel" in answer["reason"]
+
+
 def test_new_does_not_overwrite_unless_told(tmp_path, capsys):
     path = tmp_path / "s.toml"
     path.write_text("seed = 99\n")

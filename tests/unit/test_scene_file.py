@@ -247,4 +247,4 @@ def test_faults_fall_due_once():
 def test_what_has_no_effect_yet_is_said():
     assert parse_scene("").not_simulated == ()
     words = parse_scene('[[target]]\nrange_m = 20.0\n[chamber]\npositioner = "rotctld"\n').not_simulated
-    assert [w.split(":")[0] for w in words] == ["[[target]]", "[chamber]"]
+    assert [w.split(":")[0] for w in words] == ["[chamber]"]

@@ -33,6 +33,8 @@ class RampSource:
         self.reads: deque[tuple[int, float]] = deque(maxlen=1000)
         self.events: list[tuple[Any, ...]] = []
         self.lo: dict[tuple[int, int], float] = {}
+        self.tx_lo: dict[tuple[int, int], float] = {}
+        self.scale: tuple[float, ...] | None = None  # of every transmit channel, as last given
         self.gain: dict[tuple[int, int], float] = {}
         self._fs = dict.fromkeys(range(n_boards), fs_hz)
         self._t0 = dict.fromkeys(range(n_boards), (time.monotonic(), 0))
@@ -93,10 +95,23 @@ class RampSource:
         self.gain[board, channel] = gain_db
         self.events.append(("gain", board, channel, gain_db))
 
+    def tx_fc_hz(self, board: int, chip: int = 0) -> float:
+        return self.tx_lo.get((board, chip), 2.45e9)
+
+    def write_tx_lo(self, board: int, chip: int, fc_hz: float, at: int) -> None:
+        self.tx_lo[board, chip] = fc_hz
+        self.events.append(("tx_lo", board, chip, fc_hz))
+
     def transmit(
-        self, board: int, waveform: NDArray[np.complex64] | None, at: int, *, cyclic: bool = True
-    ) -> None:
+        self, board: int, waveform: NDArray[np.complex64] | None, at: int, *, cyclic: bool = True,
+        scale: tuple[float, ...] | None = None,
+    ) -> None:  # fmt: skip
+        self.scale = scale
         self.events.append(("transmit", board, waveform, at, cyclic))
+
+    def rescale(self, board: int, scale: tuple[float, ...], at: int) -> None:
+        self.scale = scale
+        self.events.append(("tx_scale", board, scale, at))
 
     def note(self, event: str, board: int, at: int, **details: Any) -> None:
         self.events.append((event, board, at, details))

@@ -110,7 +110,7 @@ def test_address_in_use_is_one_clear_line_and_exit_3(cli):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--soapy", "127.0.0.1:55132"], "--soapy"),
+        (["--soapy", "0.0.0.0:55132"], "--soapy"),
         (["--rotator", "127.0.0.1:4533"], "--rotator"),
         (["--iio", "0.0.0.0"], "--allow-remote"),
         (["--iio", "192.0.2.1"], "--allow-remote"),

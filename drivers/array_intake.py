@@ -1,0 +1,375 @@
+"""The open streams of one or several boards, handed out as one aligned stream."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drivers.alignment import SEGMENT, OffsetEstimate, alignment_error, find_offset, samples_needed, slip
+from hil.core.device import RxConfig, WireBuffer
+from hil.core.errors import CaptureError, ConnectionLost, DeviceTimeout, StreamStopped
+from hil.core.frame import FrameFlag
+
+#: (largest offset in s, segments of 8192 samples): first where starts lie in practice, then as far as promised.
+_SEARCHES = ((0.03, 16), (0.25, 16))
+_SLIP_CHECK_S = 1.0
+_MAX_TIME_APART_S = 1.0
+
+Interrupted = Callable[[], bool]
+
+
+@dataclass(slots=True)
+class WireBlock:
+    """One hardware block of a board.
+
+    Attributes
+    ----------
+    wire : (n, C, 2) int16 or float32.
+    lost : a loss was noticed while it was fetched.
+    doubtful : the loss may lie right before this one.
+    t_mono_ns, t_utc_ns : clocks on arrival.
+    lost_samples : how many are missing before it, None if `lost` and not known.
+    time_ns : hardware time of its first sample, None if the device gives none.
+    """
+
+    wire: NDArray[Any]
+    lost: bool
+    doubtful: bool
+    t_mono_ns: int
+    t_utc_ns: int
+    lost_samples: int | None = None
+    time_ns: float | None = None
+
+
+class BlockStream(Protocol):
+    """A thread that fetches the blocks of one board into a bounded queue."""
+
+    @property
+    def uri(self) -> str:
+        """The board's URI."""
+        ...
+
+    @property
+    def failed(self) -> bool:
+        """True if the stream ended by an error."""
+        ...
+
+    @property
+    def queued_samples(self) -> int:
+        """Samples that wait in the queue."""
+        ...
+
+    def hold_everything(self, on: bool) -> None:
+        """Let the queue grow, for a reader that is busy aligning boards."""
+        ...
+
+    def head(self, timeout_s: float, interrupted: Interrupted) -> WireBlock | None:
+        """The oldest block, left in the queue; None when interrupted. Raises DeviceTimeout, ConnectionLost."""
+        ...
+
+    def pop(self) -> None:
+        """Drop the oldest block."""
+        ...
+
+    def wake(self) -> None:
+        """Make a waiting `head` look at `interrupted` again."""
+        ...
+
+    def end(self) -> None:
+        """Tell the thread to end."""
+        ...
+
+    def close(self) -> None:
+        """End the thread and close the stream."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """How the boards' first samples relate after one start of the buffers.
+
+    Attributes
+    ----------
+    method : "single", "common start" (sync_start_enable), "hardware time" (clocks set by one time source) or
+        "correlation".
+    first_sample : count of the stream at which this start begins.
+    offsets : per board: its sample j and sample j + offset of the first board are simultaneous.
+    skipped : per board: samples received after OPEN and dropped before the first one handed out.
+    ratios : per board: correlation peak over the next best (0: not measured).
+    fractions : per board: what is left of a sample beyond `offsets`; known, not corrected (0: not measured).
+    """
+
+    method: str
+    first_sample: int
+    offsets: tuple[int, ...]
+    skipped: tuple[int, ...]
+    ratios: tuple[float, ...]
+    fractions: tuple[float, ...] = ()
+
+    def as_dict(self, uris: list[str]) -> dict[str, Any]:
+        """For JSON."""
+        fractions = self.fractions or (0.0,) * len(uris)
+        rows = zip(uris, self.offsets, self.skipped, self.ratios, fractions, strict=False)
+        boards = [
+            {
+                "uri": u,
+                "offset_samples": o,
+                "offset_fraction": round(float(f), 4),
+                "skipped_samples": s,
+                "peak_ratio": r,
+            }
+            for u, o, s, r, f in rows
+        ]
+        return {"method": self.method, "first_sample": self.first_sample, "boards": boards}
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What `ArrayIntake.take` put into the caller's buffer.
+
+    Attributes
+    ----------
+    lost : samples are missing before these; `lost_samples` of them, None if not known.
+    broken : the boards are no longer aligned, n is 0.
+    time_ns : hardware time of the first of them, None if the device gives none.
+    """
+
+    n: int
+    t_mono_ns: int
+    t_utc_ns: int
+    flags: FrameFlag = FrameFlag.NONE
+    lost: bool = False
+    broken: bool = False
+    lost_samples: int | None = None
+    time_ns: float | None = None
+
+
+@dataclass(slots=True)
+class Source:
+    """A board's stream, how far its oldest block has been read, and where its channels go."""
+
+    board: int
+    stream: BlockStream
+    columns: list[int]
+    all_columns: bool
+    position: int = 0
+    consumed: int = 0
+
+    def remaining(self, block: WireBlock) -> int:
+        return len(block.wire) - self.position
+
+    def advance(self, n: int, block: WireBlock) -> None:
+        self.position += n
+        self.consumed += n
+        if self.position >= len(block.wire):
+            self.position = 0
+            self.stream.pop()
+
+
+class ArrayIntake:
+    """Streams of all boards that have selected channels.
+
+    Parameters
+    ----------
+    sources : the open streams; closed by `close`.
+    n_boards : boards of the array, also those without a selected channel.
+    method : how the starts relate, see Alignment.
+    """
+
+    def __init__(self, sources: list[Source], n_boards: int, config: RxConfig, method: str) -> None:
+        self._sources = sources
+        self._n_boards = n_boards
+        self._config = config
+        self._method = method
+        self._next_check = 0.0
+        self._heard: list[WireBuffer] = []
+        self._slipped = False
+        self._aligning = False
+
+    @property
+    def failed(self) -> bool:
+        """True if a stream ended by an error: its context cannot be trusted any more."""
+        return any(s.stream.failed for s in self._sources)
+
+    def wake(self) -> None:
+        """Make a waiting `take` look at its `interrupted`."""
+        for source in self._sources:
+            source.stream.wake()
+
+    def close(self) -> None:
+        """Close all buffers."""
+        for source in self._sources:
+            source.stream.end()
+        for source in self._sources:
+            source.stream.close()
+
+    # ---- alignment ------------------------------------------------------------------------------------
+
+    def align(self, first_sample: int, interrupted: Interrupted) -> Alignment:
+        """Bring all boards to the same instant. Raises CaptureError if what they receive does not allow it."""
+        n = self._n_boards
+        offsets, skipped, ratios, fractions = [0] * n, [0] * n, [0.0] * n, [0.0] * n
+        if self._method in ("correlation", "hardware time"):
+            self._aligning = True
+            measure = self._search if self._method == "correlation" else self._compare_times
+            for source, found in zip(self._sources, measure(interrupted), strict=True):
+                offsets[source.board], ratios[source.board] = found.offset, found.ratio
+                fractions[source.board] = found.fraction
+            start = max(s.consumed + offsets[s.board] for s in self._sources)
+            for source in self._sources:
+                self._discard(source, start - offsets[source.board] - source.consumed, interrupted)
+            self._catch_up(interrupted)
+            for source in self._sources:
+                skipped[source.board] = source.consumed
+            self._aligning = False
+        self._next_check = time.monotonic() + _SLIP_CHECK_S
+        return Alignment(
+            self._method, first_sample, tuple(offsets), tuple(skipped), tuple(ratios), tuple(fractions)
+        )
+
+    def _compare_times(self, interrupted: Interrupted) -> list[OffsetEstimate]:
+        """Offsets by the hardware times of the first samples."""
+        fs_hz = self._config.fs_hz or 1.0
+        times = [self._head(s, self._patience_s(), interrupted).time_ns for s in self._sources]
+        first, found = times[0], []
+        for source, time_ns in zip(self._sources, times, strict=True):
+            apart = (time_ns - first) * 1e-9 * fs_hz if time_ns is not None and first is not None else None
+            if apart is None or abs(apart) > _MAX_TIME_APART_S * fs_hz:
+                raise CaptureError(
+                    f"{source.stream.uri}: its hardware time does not agree with that of the first device",
+                    hint="connect the same time source (PPS) to all devices, or leave time_source out: the "
+                    "offset is then found by correlation",
+                )
+            found.append(OffsetEstimate(round(apart), 0.0, True, apart - round(apart)))
+        return found
+
+    def _search(self, interrupted: Interrupted) -> list[OffsetEstimate]:
+        fs_hz = self._config.fs_hz or 1.0
+        for source in self._sources:
+            source.stream.hold_everything(True)  # searching takes longer than the usual queue holds
+        try:
+            heard: list[list[NDArray[np.complex64]]] = [[] for _ in self._sources]
+            found: list[OffsetEstimate] = []
+            for reach_s, n_segments in _SEARCHES:
+                reach = int(reach_s * fs_hz)
+                needed = samples_needed(reach, n_segments)
+                for source, pieces in zip(self._sources, heard, strict=True):
+                    self._collect(source, pieces, needed, interrupted)
+                arrays = [np.concatenate(p)[:needed] for p in heard]
+                found = [find_offset(arrays[0], other, reach, n_segments) for other in arrays[1:]]
+                if all(estimate.clear for estimate in found):
+                    return [OffsetEstimate(0, 0.0, True), *found]
+            worst = min(found, key=lambda e: (e.clear, e.ratio))
+            raise alignment_error(worst, ", ".join(s.stream.uri for s in self._sources))
+        finally:
+            for source in self._sources:
+                source.stream.hold_everything(False)
+
+    def _catch_up(self, interrupted: Interrupted) -> None:
+        """Skip what came in while the boards were being aligned, or the stream would lag by that for ever."""
+        backlog = min(s.stream.queued_samples - s.position for s in self._sources)
+        for source in self._sources:
+            self._discard(source, backlog, interrupted)
+
+    def _collect(
+        self, source: Source, pieces: list[NDArray[np.complex64]], needed: int, interrupted: Interrupted
+    ) -> None:
+        missing = needed - sum(len(p) for p in pieces)
+        while missing > 0:
+            block = self._head(source, self._patience_s(), interrupted)
+            step = min(missing, source.remaining(block))
+            pieces.append(_complex(block.wire[source.position : source.position + step]))
+            source.advance(step, block)
+            missing -= step
+
+    def _discard(self, source: Source, n: int, interrupted: Interrupted) -> None:
+        while n > 0:
+            block = self._head(source, self._patience_s(), interrupted)
+            step = min(n, source.remaining(block))
+            source.advance(step, block)
+            n -= step
+
+    def _patience_s(self) -> float:
+        return 5.0 + 4.0 * (self._config.block_samples or 0) / (self._config.fs_hz or 1.0)
+
+    def _head(self, source: Source, timeout_s: float, interrupted: Interrupted) -> WireBlock:
+        block = source.stream.head(timeout_s, interrupted)
+        if self._aligning and block is not None and block.lost and source.consumed:
+            self._slipped = True  # what was measured before the gap does not hold behind it
+        if block is None:
+            raise StreamStopped(f"{source.stream.uri}: the stream was stopped", uri=source.stream.uri)
+        return block
+
+    # ---- samples --------------------------------------------------------------------------------------
+
+    def take(self, out: WireBuffer, timeout_s: float, interrupted: Interrupted) -> Taken:
+        """Fill `out`, at most one block of it; ends early where samples were lost or the time is over.
+
+        Raises DeviceTimeout if nothing came, StreamStopped, ConnectionLost.
+        """
+        deadline = time.monotonic() + timeout_s
+        wanted = min(len(out), self._config.block_samples or len(out))
+        n, flags, lost, lost_samples, time_ns = 0, FrameFlag.NONE, False, None, None
+        heads: list[WireBlock] = []
+        while n < wanted:
+            try:
+                heads = [
+                    self._head(s, max(deadline - time.monotonic(), 0.0), interrupted) for s in self._sources
+                ]
+            except (DeviceTimeout, ConnectionLost):
+                if n:
+                    break  # the next read tells
+                raise
+            lost_here = any(h.lost for s, h in zip(self._sources, heads, strict=True) if s.position == 0)
+            broken = len(heads) > 1 and (lost_here or self._slipped)
+            if (lost_here or broken) and n:
+                break
+            if broken:
+                return Taken(0, heads[0].t_mono_ns, heads[0].t_utc_ns, broken=True)
+            if lost_here or any(h.doubtful for h in heads):
+                flags |= FrameFlag.OVERFLOW
+            if lost_here:
+                lost, lost_samples = True, heads[0].lost_samples
+            if n == 0 and heads[0].time_ns is not None:
+                time_ns = heads[0].time_ns + self._sources[0].position * 1e9 / (self._config.fs_hz or 1.0)
+            n += self._copy(out[n:wanted], heads)
+        self._watch_alignment(out[:n])
+        newest = max(heads, key=lambda h: h.t_mono_ns)
+        return Taken(
+            n, newest.t_mono_ns, newest.t_utc_ns, flags, lost, lost_samples=lost_samples, time_ns=time_ns
+        )
+
+    def _copy(self, out: WireBuffer, heads: list[WireBlock]) -> int:
+        n = min(len(out), *(s.remaining(h) for s, h in zip(self._sources, heads, strict=True)))
+        for source, head in zip(self._sources, heads, strict=True):
+            piece = head.wire[source.position : source.position + n]
+            if source.all_columns:
+                out[:n] = piece
+            else:
+                out[:n, source.columns] = piece
+            source.advance(n, head)
+        return n
+
+    def _watch_alignment(self, out: WireBuffer) -> None:
+        """Once a second: do the boards still show the same instant?"""
+        if len(self._sources) < 2 or time.monotonic() < self._next_check:
+            return
+        needed = samples_needed(SEGMENT // 2, 2)
+        self._heard.append(out.copy())
+        if sum(len(p) for p in self._heard) < needed:
+            return
+        samples = _complex(np.concatenate(self._heard)[:needed])
+        self._heard.clear()
+        self._next_check = time.monotonic() + _SLIP_CHECK_S
+        first, *others = (samples[:, s.columns] for s in self._sources)
+        self._slipped = any(slip(first, other) for other in others)
+
+
+def _complex(wire: NDArray[Any]) -> NDArray[np.complex64]:
+    """(n, C) complex64 of wire samples, not scaled."""
+    return np.ascontiguousarray(wire, np.float32).view(np.complex64)[..., 0]

@@ -1,0 +1,1 @@
+"""Watching a stream: faults are found live, named, and told with what to do."""

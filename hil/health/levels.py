@@ -1,0 +1,120 @@
+"""Levels and noise of the channels against what they were: gain steps, silence, lost antennas, clipping."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hil.health.readings import Readings
+
+_SIGMAS = 8.0
+_LEAST_STEP_DB = 0.8
+_LEAST_LOSS_DB = 6.0
+_DEAD_DB = 20.0
+_CLIPPED = 0.01
+_SAME_DB = 1.5
+_BLEND = 1 / 128  # how fast the reference follows slow changes
+_LEAST_TAIL = 0.35
+
+
+@dataclass(frozen=True, slots=True)
+class Statistic:
+    """Mean and spread of something per block while all was well."""
+
+    mean: NDArray[np.float64]
+    sigma: NDArray[np.float64]
+
+    @staticmethod
+    def of(values: list[NDArray[np.float64]]) -> Statistic:
+        """Robust, from (B, ...) values; NaN where there are too few."""
+        data = np.array(values)
+        good = np.isfinite(data).sum(axis=0) >= max(3, len(data) // 2)
+        filled = np.where(good, data, 0.0)
+        mean = np.nanmedian(filled, axis=0)
+        sigma = 1.4826 * np.nanmedian(np.abs(filled - mean), axis=0)
+        far = np.sort(np.abs(filled - mean), axis=0)[int(0.9 * (len(data) - 1))]
+        return Statistic(np.where(good, mean, np.nan), np.maximum(sigma, far / 1.7))
+
+
+@dataclass(frozen=True, slots=True)
+class LevelChange:
+    """Changes against the reference, dB, (M,): noise, and level relative to the other channels' median.
+    dead, stepped, weak : channels. clipped : channels at full scale."""
+
+    noise_db: NDArray[np.float64]
+    level_db: NDArray[np.float64]
+    dead: tuple[int, ...] = ()
+    stepped: tuple[int, ...] = ()
+    weak: tuple[int, ...] = ()
+    clipped: tuple[int, ...] = ()
+
+
+class LevelWatch:
+    """References of one configuration and epoch."""
+
+    def __init__(self, readings: list[Readings]) -> None:
+        self._level = Statistic.of([r.level_db for r in readings])
+        self._relative = Statistic.of([_relative(r.level_db) for r in readings])
+        self._noise = Statistic.of([r.noise_db for r in readings])
+        self._tail = Statistic.of([np.array(np.median(r.tail)) for r in readings])
+        self._clipped = np.median([r.block.clipped for r in readings], axis=0)
+        windows = np.concatenate([r.tail for r in readings])
+        middle = float(np.median(windows))
+        spread = 1.4826 * float(np.median(np.abs(windows - middle)))
+        #: Of one window: beyond it something more than the expected sources is in it.
+        self.window_tail = middle + max(_LEAST_TAIL, 4 * spread)
+
+    def change(self, readings: Readings) -> LevelChange:
+        """What this block shows; `stepped` and `weak` are meaningful for means over several blocks too."""
+        level = _relative(readings.level_db) - self._relative.mean
+        noise = readings.noise_db - self._noise.mean
+        fall = readings.level_db - self._level.mean
+        typical = np.median(fall)
+        dead = (fall < -_DEAD_DB) & (fall - typical < -_DEAD_DB)
+        alive = readings.level_db - np.where(np.isfinite(readings.noise_db), readings.noise_db, -np.inf)
+        was = self._level.mean - self._noise.mean
+        dead |= (was > 10) & (alive < 3) & (fall - typical < -6)
+        clipped = readings.block.clipped > np.maximum(_CLIPPED, 4 * self._clipped)
+        step = np.maximum(_LEAST_STEP_DB, _SIGMAS * self._noise.sigma)
+        by_noise = np.abs(noise) > step
+        level_step = np.maximum(_LEAST_STEP_DB, _SIGMAS * self._relative.sigma)
+        # a gain step moves signal and noise alike; what the other channels do is the emitters' doing
+        others = 0.0 if by_noise.all() else float(np.median(fall[~by_noise]))
+        rest = fall - others - np.where(np.isfinite(noise), noise, 0.0)
+        moved = (fall - others) * np.sign(noise) > 0.5 * np.abs(noise)
+        matches = moved & (np.abs(rest) < np.maximum(_SAME_DB, 0.2 * np.abs(noise)))
+        blind = ~np.isfinite(noise)
+        stepped = (by_noise & matches) | (blind & (np.abs(level) > level_step))
+        weak = (level < -np.maximum(_LEAST_LOSS_DB, level_step)) & ~by_noise & ~blind
+        # several channels at once: another wave, not one cable
+        if weak.sum() != 1 or np.max(np.abs(level[~weak])) > np.maximum(1.5, np.max(level_step)):
+            weak[:] = False
+        return LevelChange(
+            noise, level, _where(dead), _where(stepped & ~dead), _where(weak & ~dead), _where(clipped)
+        )
+
+    def tail_alarm(self, readings: Readings) -> bool:
+        """More independent signals than expected, or a channel out of step."""
+        limit = float(self._tail.mean + max(_LEAST_TAIL, _SIGMAS * float(self._tail.sigma)))
+        return float(np.median(readings.tail)) > limit
+
+    def follow(self, readings: Readings) -> None:
+        """Let the references follow slow changes: only of blocks without any alarm."""
+        for name, now in (
+            ("_level", readings.level_db),
+            ("_relative", _relative(readings.level_db)),
+            ("_noise", readings.noise_db),
+        ):
+            old: Statistic = getattr(self, name)
+            change = np.where(np.isfinite(now - old.mean), now - old.mean, 0.0)
+            setattr(self, name, Statistic(old.mean + _BLEND * change, old.sigma))
+
+
+def _relative(level_db: NDArray[np.float64]) -> NDArray[np.float64]:
+    return level_db - np.median(level_db)
+
+
+def _where(mask: NDArray[np.bool_]) -> tuple[int, ...]:
+    return tuple(np.flatnonzero(mask).tolist())

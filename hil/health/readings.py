@@ -1,0 +1,76 @@
+"""Cheap numbers of one health block that need no calibration: levels, noise, rank."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calib.observations import mdl_sources
+from hil.health.blocks import HealthBlock
+
+_TINY = 1e-30
+_HOP = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """What one block shows.
+
+    covariance : (S, M, M) complex128, whitened. values : (S, M) eigenvalues, ascending; vectors : (S, M, M).
+    level_db, noise_db : (M,) dBFS per channel, not whitened; noise_db is NaN where it cannot be told from the
+    signals. tail : (S,) log of eigenvalue K + 1 over the mean of the smaller ones, 0 if there are none.
+    rank : (S,) sources by MDL. signal_db : power of the signals over the noise per element.
+    """
+
+    block: HealthBlock
+    covariance: NDArray[np.complex128]
+    values: NDArray[np.float64]
+    vectors: NDArray[np.complex128]
+    level_db: NDArray[np.float64]
+    noise_db: NDArray[np.float64]
+    tail: NDArray[np.float64]
+    rank: NDArray[np.intp]
+    signal_db: float
+
+
+def read_block(block: HealthBlock, n_sources: int, whitening: NDArray[np.float64]) -> Readings:
+    """Readings with `n_sources` signals assumed; whitening : (M,) factor per channel."""
+    raw = block.covariance
+    power = np.maximum(np.einsum("smm->sm", raw).real.mean(axis=0), _TINY)
+    white = raw * (whitening[:, None] * whitening)
+    values, vectors = np.linalg.eigh(white)
+    values = np.maximum(values, _TINY)
+    m = values.shape[1]
+    k = min(n_sources, m - 1)
+    tail = np.zeros(len(values))
+    if k <= m - 2:
+        tail = np.log(values[:, m - k - 1] / values[:, : m - k - 1].mean(axis=1))
+    # a window that straddles a hop shows two directions: its second signal is not noise
+    calm = tail <= np.median(tail) + _HOP
+    noise = channel_noise(white[calm], vectors[calm][:, :, : m - k]) / whitening**2
+    floor = float(np.median(values[:, : m - k].mean(axis=1)))
+    signal = float(np.median(values[:, m - k :].sum(axis=1))) / m
+    return Readings(
+        block, white, values, vectors, 10 * np.log10(power), 10 * np.log10(noise), tail,
+        mdl_sources(values, block.windows.shape[2]),
+        10 * np.log10(max(signal / floor, 1e-3)),
+    )  # fmt: skip
+
+
+def channel_noise(
+    covariance: NDArray[np.complex128], noise_vectors: NDArray[np.complex128]
+) -> NDArray[np.float64]:
+    """(M,) noise power of every channel, whatever the signals' directions; NaN where it cannot be told.
+
+    With P = I - U U^H of each window, E diag(P R P) = |P|^2 s2 is linear in the channels' noise powers s2.
+    """
+    projector = noise_vectors @ noise_vectors.conj().transpose(0, 2, 1)
+    inside = np.einsum("sij,sji->si", projector @ covariance, projector).real.mean(axis=0)
+    mixing = (np.abs(projector) ** 2).mean(axis=0)
+    # where one channel's noise hides in the signals' directions the equations say nothing about it
+    if np.linalg.cond(mixing) > 30:
+        return np.full(len(inside), np.nan)
+    power = np.linalg.solve(mixing, inside)
+    return np.where(power > 0, np.maximum(power, _TINY), np.nan)

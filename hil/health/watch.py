@@ -1,0 +1,331 @@
+"""The health watch of one stream: frames in, named faults out.
+
+    frame -> transport (headers) -> health blocks -> readings -> levels, rank, phases, carrier
+          -> alarm over PERSIST blocks -> COLLECT more blocks -> a name -> event, new references
+
+The state is bounded: the last blocks, one reference of each kind, the faults that are still there.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hil.core.calibration import Calibration
+from hil.core.epoch import EpochScope
+from hil.core.errors import HilError
+from hil.core.frame import Frame, StreamInfo
+from hil.health.blocks import BlockTap, HealthBlock, block_samples
+from hil.health.carrier import WINDOW_BLOCKS as CARRIER_BLOCKS
+from hil.health.carrier import CarrierWatch
+from hil.health.catalogue import KINDS, make_event
+from hil.health.cause import Evidence, name_cause
+from hil.health.event import HealthEvent, Severity
+from hil.health.hypotheses import Change
+from hil.health.levels import LevelWatch
+from hil.health.phases import PhaseWatch
+from hil.health.readings import Readings, read_block
+from hil.health.transport import TransportWatch
+
+#: Blocks that references are taken from; that an alarm must last; that are looked at before it is named.
+SETTLE_BLOCKS = 24
+PERSIST_BLOCKS = 3
+COLLECT_BLOCKS = 4
+_MEMORY_BLOCKS = 24
+_CLEAR_BLOCKS = 8
+_KEPT_EVENTS = 200
+_MOST_UNNAMED = 3
+
+
+class HealthWatch:
+    """Watches a stream. `frame` belongs to the thread that has the frames; everything else to any.
+
+    Parameters
+    ----------
+    stream : of the frames to come. calibration : learned or loaded, or None. n_sources : K, None: what the first
+        blocks show.
+    """
+
+    def __init__(
+        self, stream: StreamInfo, calibration: Calibration | None = None, n_sources: int | None = None
+    ) -> None:
+        self._lock = threading.RLock()
+        self._stream = stream
+        self._calibration = calibration
+        self._asked_sources = n_sources
+        self._k = n_sources or 1
+        self._transport = TransportWatch()
+        self.active: dict[tuple[str, tuple[int, ...]], HealthEvent] = {}
+        self.events: deque[HealthEvent] = deque(maxlen=_KEPT_EVENTS)
+        self.blocks = 0
+        self._unnamed = 0
+        self._carrier_watch: CarrierWatch | None = None
+        self._restart()
+
+    def _restart(self) -> None:
+        """New references from the next blocks on."""
+        stream = self._stream
+        if not hasattr(self, "_tap"):
+            self._tap = BlockTap(stream.n_channels, block_samples(stream.fs_hz))
+        self._whitening = np.ones(stream.n_channels)
+        self._first: list[HealthBlock] = []
+        self._levels: LevelWatch | None = None
+        self._phases: PhaseWatch | None = None
+        self._memory: deque[Readings] = deque(maxlen=_MEMORY_BLOCKS)
+        self._bad = self._good = 0
+        self._tail_bad = 0
+        self._alarm: list[Readings] | None = None
+        self._slow = False
+        self._holding = False
+
+    # ---- what comes in --------------------------------------------------------------------------------
+
+    def frame(self, frame: Frame, clipped: NDArray[np.int64] | None = None) -> list[HealthEvent]:
+        """Take a frame; clipped : (M,) samples at full scale in it. Returns the events that it brings."""
+        with self._lock:
+            out = self._new_stream(frame.stream, frame.first_sample)
+            out += self._transport.frame(frame)
+            counts = np.zeros(len(frame.samples), np.int64) if clipped is None else clipped
+            for block in self._tap.take(frame, counts):
+                self.blocks += 1
+                out += self._block(block)
+            return self._noted(out)
+
+    def transport(self, event: HilError | HealthEvent) -> HealthEvent:
+        """Take an error that ended the stream, or an event of a driver; returns it with cause and remedy."""
+        with self._lock:
+            found = self._transport.error(event) if isinstance(event, HilError) else event
+            self._noted([found])
+            return found
+
+    def tick(self, now_ns: int) -> list[HealthEvent]:
+        """To be asked while no frame comes (time.monotonic_ns): tells a stall that lasts."""
+        with self._lock:
+            return self._noted(self._transport.tick(now_ns))
+
+    def calibrate(self, calibration: Calibration | None) -> None:
+        """Watch against another calibration from now on; faults that it explains are over."""
+        with self._lock:
+            self._calibration = calibration
+            self.active.clear()
+            self._restart()
+
+    # ---- what is known --------------------------------------------------------------------------------
+
+    @property
+    def block_samples(self) -> int:
+        """Samples of a health block."""
+        return self._tap.n_samples
+
+    @property
+    def watching(self) -> bool:
+        """False while references are being taken."""
+        return self._levels is not None and self._alarm is None
+
+    def status(self) -> dict[str, Any]:
+        """For a status strip: state, the faults that are still there, what cannot be seen, counts."""
+        with self._lock:
+            faults = [e.as_dict() for e in self.active.values()]
+            bad = any(e.severity is Severity.FAULT for e in self.active.values())
+            state = "fault" if bad else "warning" if faults else "good" if self.watching else "settling"
+            return {
+                "state": state,
+                "active": faults,
+                "not_watched": self.not_watched(),
+                "blocks": self.blocks,
+                "samples_lost": self._transport.lost,
+                "n_sources": self._k,
+                "null_misfit": self._phases.misfit if self._phases else None,
+            }
+
+    def not_watched(self) -> list[str]:
+        """What cannot be seen now, and why, one sentence each."""
+        out: list[str] = []
+        m = self._stream.n_channels
+        named = ", ".join(kind for kind, entry in KINDS.items() if entry.needs == "a calibration")
+        if self._calibration is None:
+            out.append(f"Not watched without a calibration: {named}.")
+        elif m < 3 or self._k >= m:
+            out.append(f"Not watched with {m} channels and {self._k} emitters: {named}.")
+        elif self._breaking():
+            out.append(f"Not watched while {', '.join(sorted(self._breaking()))} lasts: {named}.")
+        elif self._calibration.geometry.kind == "line":
+            out.append(
+                "A phase ramp along the line moves all directions alike and cannot be seen without an anchor."
+            )
+        if not self._k or (self._levels is None and self.blocks > SETTLE_BLOCKS):
+            out.append("No emitter is seen: only the transport and the levels are watched.")
+        return out
+
+    # ---- inside ---------------------------------------------------------------------------------------
+
+    def _noted(self, events: list[HealthEvent]) -> list[HealthEvent]:
+        for event in events:
+            self.events.append(event)
+            self.active[event.kind, event.channels] = event
+        return events
+
+    def _breaking(self) -> set[str]:
+        return {kind for kind, _ in self.active if KINDS[kind].breaks}
+
+    def _new_stream(self, stream: StreamInfo, first_sample: int) -> list[HealthEvent]:
+        old = self._stream
+        if stream is old:
+            return []
+        self._stream = stream
+        same = (stream.config, stream.epoch) == (old.config, old.epoch)
+        if same:
+            return []
+        out: list[HealthEvent] = []
+        scope = stream.epoch.change_since(old.epoch)
+        if scope is not EpochScope.NOTHING:
+            out.append(make_event("retune", first_sample, first_sample, size=f"cause: {stream.epoch.cause}"))
+        # a fault of the old epoch may be gone; if it is not it is found again
+        self.active.clear()
+        self._carrier_watch = None
+        self._unnamed = 0
+        if (stream.n_channels, stream.fs_hz) != (old.n_channels, old.fs_hz):
+            del self._tap
+        self._restart()
+        return out
+
+    def _block(self, block: HealthBlock) -> list[HealthEvent]:
+        if self._levels is None:
+            self._first.append(block)
+            return self._settle() if len(self._first) >= SETTLE_BLOCKS else []
+        readings = read_block(block, self._k, self._whitening)
+        if self._alarm is not None:
+            self._alarm.append(readings)
+            return self._name() if len(self._alarm) >= PERSIST_BLOCKS + COLLECT_BLOCKS else []
+        return self._watch(readings)
+
+    def _settle(self) -> list[HealthEvent]:
+        """References from the first blocks; a calibration that does not explain them is an alarm at once."""
+        m, fs_hz = self._stream.n_channels, self._stream.fs_hz
+        ones = np.ones(m)
+        readings = [read_block(b, self._k, ones) for b in self._first]
+        if self._asked_sources is None:
+            ranks = np.concatenate([r.rank for r in readings])
+            self._k = int(min(max(int(np.bincount(ranks).argmax()), 1), m - 1))
+            readings = [read_block(b, self._k, ones) for b in self._first]
+        noise = np.median([r.noise_db for r in readings], axis=0)
+        if np.all(np.isfinite(noise)) and np.ptp(noise) > 0.5:
+            self._whitening = 10 ** (-(noise - noise.mean()) / 20)
+            readings = [read_block(b, self._k, self._whitening) for b in self._first]
+        self._levels = LevelWatch(readings)
+        self._carrier_watch = self._carrier_watch or CarrierWatch(fs_hz)
+        self._first = []
+        self._memory.clear()
+        self._memory.extend(readings)
+        self._bad = self._good = self._tail_bad = 0
+        if self._calibration is None or self._breaking() or m < 3 or self._k >= m:
+            self._phases = None
+            return []
+        if self._phases is None:
+            self._phases = PhaseWatch(self._calibration, self._stream.fc_hz, self._k)
+        if self._phases.settle(readings, self._levels.window_tail, self._whitening):
+            return []
+        self._alarm = readings[-(PERSIST_BLOCKS + COLLECT_BLOCKS) :]
+        self._memory.clear()
+        return self._name()
+
+    def _watch(self, readings: Readings) -> list[HealthEvent]:
+        levels, phases = self._levels, self._phases
+        assert levels is not None
+        change = levels.change(readings)
+        tail = levels.tail_alarm(readings)
+        misfit = phases.judge(readings) if phases is not None else None
+        level = bool(change.dead or change.stepped or change.weak or change.clipped)
+        bad = level or tail or bool(misfit)
+        if self._holding:
+            return self._hold(bad)
+        self._memory.append(readings)
+        if bad:
+            self._bad += 1
+            self._tail_bad += tail
+            self._good = 0
+            if self._bad >= PERSIST_BLOCKS:
+                self._alarm = list(self._memory)[-PERSIST_BLOCKS:]
+            return []
+        self._bad = self._tail_bad = 0
+        self._good += 1
+        levels.follow(readings)
+        if self._good >= _CLEAR_BLOCKS:
+            self._clear()
+        if phases is not None and misfit is False and phases.slow_alarm():
+            self._slow = True
+            self._alarm = list(self._memory)[-PERSIST_BLOCKS:]
+            return self._name()
+        return self._carrier(readings)
+
+    def _carrier(self, readings: Readings) -> list[HealthEvent]:
+        assert self._carrier_watch is not None
+        shift = self._carrier_watch.take(readings)
+        if shift is None:
+            return []
+        block = readings.block
+        end = block.first_sample + block.n_samples
+        first = max(end - 2 * CARRIER_BLOCKS * block.n_samples, 0)
+        return [make_event("carrier-drift", first, end, value=shift, size=f"{shift:+.0f}")]
+
+    def _hold(self, bad: bool) -> list[HealthEvent]:
+        """A fault that passes is there: the references stay as they were, and nothing else is told until it is over."""
+        self._good = 0 if bad else self._good + 1
+        if self._good >= _CLEAR_BLOCKS:
+            self._holding = False
+            self._bad = self._tail_bad = 0
+            self._memory.clear()
+            self._clear()
+        return []
+
+    def _clear(self) -> None:
+        for key in [k for k in self.active if KINDS[k[0]].clears]:
+            del self.active[key]
+
+    def _name(self) -> list[HealthEvent]:
+        after = self._alarm
+        assert after is not None
+        assert self._levels is not None
+        before = [r for r in self._memory if r.block.first_sample < after[0].block.first_sample]
+        n_tail = sum(self._levels.tail_alarm(r) for r in after[1:])
+        evidence = Evidence(
+            before, after, self._groups(), self._levels, self._phases, self._k, n_tail > len(after) // 2, self._slow
+        )  # fmt: skip
+        events, change = name_cause(evidence)
+        if not events:
+            self._unnamed += 1
+            if self._unnamed < _MOST_UNNAMED:
+                self._alarm, self._bad, self._good = None, 0, 0  # it may have passed; if not it is back soon
+                return []
+            events = [make_event("array-changed", *evidence.span)]
+        self._unnamed = 0
+        new = [e for e in events if (e.kind, e.channels) not in self.active or not KINDS[e.kind].clears]
+        for event in events:
+            self.active[event.kind, event.channels] = event
+        if events and all(KINDS[e.kind].clears for e in events):
+            self._alarm, self._holding, self._bad, self._good = None, True, 0, 0
+        else:
+            self._again(change)
+        return new
+
+    def _again(self, change: Change | None) -> None:
+        """New references, with what is known to have changed taken into the calibration."""
+        phases = self._phases
+        self._restart()
+        if phases is not None and not self._breaking():
+            if change is not None and change.ports is not None:
+                phases.manifold.exchange(*change.ports)
+            if change is not None and change.gain is not None:
+                phases.manifold.correct(change.gain)
+            self._phases = phases
+
+    def _groups(self) -> tuple[tuple[int, ...], ...]:
+        """Coherent groups in places of the array."""
+        channels = self._stream.config.channels or ()
+        place = {channel: i for i, channel in enumerate(channels)}
+        groups = [tuple(place[c] for c in g if c in place) for g in self._stream.device.coherent_groups]
+        return tuple(g for g in groups if g)

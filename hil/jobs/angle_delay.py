@@ -1,0 +1,354 @@
+"""`hil angle-delay`: directions and distances in a recording, a device's signal or channel responses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drivers.sigmf_files import Recording, open_recording
+from hil.core.device import RxConfig, TxConfig
+from hil.core.errors import ConfigError
+from hil.core.frame import StreamInfo
+from hil.core.geometry import parse_array
+from hil.core.units import SPEED_OF_LIGHT_M_S
+from hil.core.waveform import Waveform, load_waveform
+from hil.dsp.angle_delay import AngleDelayMapper, subcarrier_frequencies
+from hil.dsp.angle_delay_direct import DirectChoice
+from hil.dsp.angle_delay_looks import separate
+from hil.dsp.angle_delay_paths import PathEstimate, find_paths
+from hil.dsp.angle_delay_phase import aligned
+from hil.dsp.response import calibrated_response
+from hil.jobs.stated_array import stated_array
+from hil.jobs.transmit import TransmitRequest, waveform_beside
+from hil.learning.csi import read_csi
+from hil.learning.csi_recording import CsiCapture, CsiTap, covariances_of_looks, csi_of_recording
+from hil.learning.using import CalibrationInUse, calibration_for
+from hil.session import open_session
+
+_MOST_BLOCKS = 128
+_LEAST_BLOCKS = 8
+#: Cells of one search over angle, delay and Doppler: a second or two.
+_MOST_CELLS = 2e7
+_ELEMENTS_THAT_TELL = 4
+_MAP_DELAYS = 400
+_MAP_ANGLES = 361
+
+
+@dataclass(slots=True)
+class AngleDelaySettings:
+    """What is wanted.
+
+    waveform : file of what was transmitted. grid_deg : (low, high, step) of the map and limits of the search, or None.
+    max_range_m : None: all that the subcarriers tell apart. max_paths. reference : "auto", "direct", "strongest", or the
+    delay in seconds that counts as zero. at_s, seconds : part of the input. false_alarm : of any path at all.
+    """
+
+    waveform: Path | None = None
+    calibration: Path | None = None
+    relearn_phase: bool = False
+    stale_ok: str | None = None
+    grid_deg: tuple[float, float, float] | None = None
+    max_range_m: float | None = None
+    max_paths: int = 16
+    reference: str | float = "auto"
+    at_s: float = 0.0
+    seconds: float = 0.25
+    false_alarm: float = 1e-3
+
+
+@dataclass(slots=True)
+class AngleDelay:
+    """Paths and a map. power (A, D) linear over angles_deg (A,) and delays_s (D,) after the reference; the direct path is not in it."""
+
+    stream: StreamInfo
+    estimate: PathEstimate
+    used: CalibrationInUse | None
+    n_blocks: int
+    n_symbols: int
+    first_sample: int
+    angles_deg: NDArray[np.float64]
+    delays_s: NDArray[np.float64]
+    power: NDArray[np.float32]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def range_m(self) -> NDArray[np.float64]:
+        """(D,) metres, c delay / 2."""
+        return self.delays_s * SPEED_OF_LIGHT_M_S / 2
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON object of contract.md."""
+        e, used = self.estimate, self.used
+        paths = [
+            {
+                "angle_deg": p.angle_deg, "delay_s": p.delay_s, "range_m": p.range_m, "power_db": p.power_db,
+                "angle_sigma_deg": p.angle_sigma_deg, "range_sigma_m": p.range_sigma_m, "snr_db": p.snr_db,
+                "doppler_hz": p.doppler_hz, "range_rate_m_s": p.range_rate_m_s,
+            }
+            for p in self._with_gauge()
+        ]  # fmt: skip
+        return {
+            "paths": paths,
+            "n_blocks": self.n_blocks,
+            "n_symbols": self.n_symbols,
+            "snr_db": e.snr_db,
+            "delay_reference": e.delay_reference,
+            "direct_path_db": e.direct_db,
+            "range_bin_m": e.range_bin_m,
+            "residual": e.residual,
+            "complete": e.complete,
+            "epoch": self.stream.epoch.id,
+            "calibration_status": used.status if used else "none",
+            "calibration_id": used.calibration.id if used else None,
+            "stale_reason": (used.calibration.stale_reason or None) if used else None,
+            "first_sample": self.first_sample,
+            "notes": list(self.notes),
+        }
+
+    def _with_gauge(self) -> list[Any]:
+        """Paths whose angle sigma includes what the calibration leaves open."""
+        gauge = self.used.calibration.gauge.angle_sigma_deg if self.used else 0.0
+        return [replace(p, angle_sigma_deg=math.hypot(p.angle_sigma_deg, gauge)) for p in self.estimate.paths]
+
+
+def of_responses(
+    path: Path, array: str | None, fc_hz: float | None, settings: AngleDelaySettings
+) -> AngleDelay:
+    """Paths in a file of channel responses (.npz). Raises ConfigError, CalibrationError, ShapeError."""
+    if settings.waveform is not None:
+        raise ConfigError(
+            "channel responses are demodulated already", where="--waveform", hint="leave the option out"
+        )
+    csi, stream, _ = read_csi(path, array, fc_hz)
+    f = subcarrier_frequencies(csi.n_subcarriers, csi.subcarrier_spacing_hz)
+    blocks = csi.csi.astype(np.complex64)
+    notes: tuple[str, ...] = ()
+    times = csi.time_s
+    turned, _, common = aligned(blocks)
+    if times is None:
+        if not common:
+            notes = (f"the {len(blocks)} responses differ and carry no times: the first one was used",)
+            turned = blocks[:1]
+        else:
+            turned = _merged(turned)
+        times = np.zeros(len(turned))
+    first = np.round((times - times[0]) * stream.fs_hz).astype(np.int64)
+    capture = CsiCapture(
+        turned, f, np.asarray(times), first, csi.subcarrier_spacing_hz, stream, np.zeros(csi.n_elements),
+        np.ones(len(turned), np.int64), 0.0, None, notes,
+    )  # fmt: skip
+    return _analyse(capture, settings, "auto")
+
+
+def _merged(blocks: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """One block out of blocks of one pattern, whatever their phases."""
+    left = np.linalg.svd(blocks.reshape(len(blocks), -1), full_matrices=False)[0][:, 0]
+    weight = np.exp(-1j * np.angle(left)).astype(np.complex64)
+    return (blocks * weight[:, None, None]).mean(axis=0, keepdims=True)
+
+
+def of_recording(path: Path, array: str | None, settings: AngleDelaySettings) -> AngleDelay:
+    """Paths at `at_s` of a recording. Raises ConfigError, RecordingError."""
+    with open_recording(path) as recording:
+        inside = 0 <= settings.at_s < recording.n_samples / recording.stream.fs_hz  # not for NaN
+        if not inside:
+            raise ConfigError(
+                f"{settings.at_s:g} s is outside the recording", where="--at",
+                hint=f"it is {recording.n_samples / recording.stream.fs_hz:.4g} s long",
+            )  # fmt: skip
+        start = round(settings.at_s * recording.stream.fs_hz)
+        segment = recording.segment_at(start)
+        stream = replace(segment.stream, geometry=stated_array(array, segment.stream))
+        waveform = waveform_of(settings.waveform, path)
+        end = min(_end_of_epoch(recording, start), start + max(round(settings.seconds * stream.fs_hz), 1))
+        own = transmitted(recording)
+        capture = csi_of_recording(recording, waveform, start, end, own=own)
+    return _analyse(replace(capture, stream=stream), settings, _expected(own, stream))
+
+
+def of_device(
+    uri: str,
+    array: str,
+    want: Callable[[int | None], RxConfig],
+    settings: AngleDelaySettings,
+    transmit: TransmitRequest | None = None,
+) -> AngleDelay:
+    """Paths in what a device hears now, while it transmits a waveform itself if asked to.
+
+    Raises DeviceError, ConfigError, RecordingError. The transmitter is silent afterwards, however it ends.
+    """
+    waveform = waveform_of(settings.waveform)
+    session = open_session(uri, lambda fc_hz: parse_array(array, fc_hz), want)
+    with session:
+        if transmit is not None:
+            sent = TxConfig(attenuation_db=transmit.attenuation_db, channels=transmit.channels)
+            session.transmit(load_waveform(transmit.file), sent)
+        total = max(round(settings.seconds * session.stream.fs_hz), 1)
+        tap = CsiTap(waveform, total, own=transmit is not None)
+        session.start(on_frame=tap, n_samples=total)
+        while not session.wait(0.1):
+            pass
+        session.stop()
+        session.raise_error()
+        stream = session.stream
+    return _analyse(tap.result(), settings, _expected(transmit is not None, stream))
+
+
+def _expected(own: bool, stream: StreamInfo) -> DirectChoice:
+    """Few elements cannot tell a direct path from a plane wave: then it is there if the device transmitted."""
+    return "yes" if own and stream.n_channels < _ELEMENTS_THAT_TELL else "auto"
+
+
+def waveform_of(path: Path | None, recording: Path | None = None) -> Waveform:
+    """The waveform the user names, else the one that was transmitted while the recording was made. Raises ConfigError."""
+    path = path or (waveform_beside(recording) if recording is not None else None)
+    if path is None:
+        raise ConfigError(
+            "what was transmitted is not known", where="--waveform",
+            hint="give its file (hil waveform new ofdm F.toml, or hil waveform from-scene)",
+        )  # fmt: skip
+    return load_waveform(path)
+
+
+def transmitted(recording: Recording) -> bool:
+    """Whether the recording says that the device itself transmitted."""
+    return bool(recording.global_keys.get("hil:transmitted"))
+
+
+def _end_of_epoch(recording: Recording, start: int) -> int:
+    """End of the stretch of one epoch and configuration that holds `start`."""
+    here = recording.segment_at(start).stream
+    end = start
+    for segment in recording.segments:
+        if segment.start + segment.n <= start:
+            continue
+        if (segment.stream.epoch.id, segment.stream.config) != (here.epoch.id, here.config):
+            break
+        end = segment.start + segment.n
+    return end
+
+
+def _analyse(capture: CsiCapture, settings: AngleDelaySettings, direct: DirectChoice) -> AngleDelay:
+    stream = capture.stream
+    geometry = stream.geometry
+    if geometry is None:
+        raise ConfigError(
+            "the array is not known", where="--array", hint="give for example --array ula:4:0.5"
+        )
+    if stream.n_channels < 2:
+        raise ConfigError("one element has no directions", where="--array", hint="use two channels or more")
+    csi, scatter, _ = aligned(capture.csi)
+    notes = list(capture.notes)
+    if scatter:
+        notes.append(f"a common phase that scattered by {np.rad2deg(scatter):.2g} degrees was removed")
+    capture = replace(capture, csi=csi)
+    choice, given = _reference(settings.reference, direct)
+    used = _use(settings, capture, choice)
+    few = capture.averaged(_blocks(capture))
+    calibration = used.calibration if used is not None else None
+    max_delay_s = None if settings.max_range_m is None else 2 * settings.max_range_m / SPEED_OF_LIGHT_M_S
+    limits = None if settings.grid_deg is None else settings.grid_deg[:2]
+    several = len(few) > 1
+    estimate = find_paths(
+        few.csi, geometry.positions_m, stream.fc_hz, few.frequency_hz, time_s=few.time_s if several else None,
+        calibration=calibration, direct=choice, reference_s=given, max_delay_s=max_delay_s, angles_deg=limits,
+        max_paths=settings.max_paths, false_alarm=settings.false_alarm, prefix=capture.prefix,
+    )  # fmt: skip
+    if not estimate.complete:
+        notes.append(f"more than {settings.max_paths} paths: raise --paths to see the others")
+    notes += _beyond(capture, estimate)
+    angles, delays, power = _map(few, settings, used, estimate)
+    return AngleDelay(
+        stream, estimate, used, len(few), int(capture.symbols.sum()), int(capture.first_sample[0]), angles, delays,
+        power, tuple(notes),
+    )  # fmt: skip
+
+
+def _beyond(capture: CsiCapture, estimate: PathEstimate) -> list[str]:
+    """A note if paths are later than the cyclic prefix allows."""
+    if capture.prefix is None:
+        return []
+    late = np.array([p.delay_s for p in estimate.paths]) + estimate.reference_s
+    count = int(np.count_nonzero(capture.prefix.outside_s(late)))
+    if not count:
+        return []
+    reach_m = (capture.prefix.clean_s[1] - estimate.reference_s) * SPEED_OF_LIGHT_M_S / 2
+    return [
+        f"{count} of the paths lie beyond {reach_m:.4g} m, where the cyclic prefix ends: they lose power "
+        "and raise the noise; a longer prefix (hil waveform new ofdm --cp-samples) reaches farther"
+    ]
+
+
+def _reference(text: str | float, direct: DirectChoice) -> tuple[DirectChoice, float | None]:
+    if isinstance(text, float | int):
+        return direct, float(text)
+    if text not in ("auto", "direct", "strongest"):
+        raise ConfigError(
+            f"{text!r} is not one of auto, direct, strongest", where="--reference", hint="or a delay: 1.2e-6"
+        )
+    choices: dict[str, DirectChoice] = {"auto": direct, "direct": "yes", "strongest": "no"}
+    return choices[text], None
+
+
+def _blocks(capture: CsiCapture) -> int:
+    """As many blocks as a search of bounded effort allows: they set which Doppler shifts can be seen."""
+    _, m, s = capture.csi.shape
+    cells = 2.5**2 * m * 2 * s * 2
+    return int(np.clip(_MOST_CELLS / cells, _LEAST_BLOCKS, _MOST_BLOCKS))
+
+
+def _use(settings: AngleDelaySettings, capture: CsiCapture, direct: DirectChoice) -> CalibrationInUse | None:
+    """The calibration, confirmed by what each single target shows of the array."""
+    if settings.calibration is None:
+        return None
+    geometry = capture.stream.geometry
+    assert geometry is not None
+    found = separate(
+        capture.csi, geometry.positions_m, capture.stream.fc_hz, capture.frequency_hz, direct=direct,
+        exact_positions=False,
+    )  # fmt: skip
+    return calibration_for(
+        settings.calibration, capture.stream, covariances_of_looks(found, capture), 1,
+        relearn_phase=settings.relearn_phase, stale_ok=settings.stale_ok,
+    )  # fmt: skip
+
+
+def _map(
+    capture: CsiCapture, settings: AngleDelaySettings, used: CalibrationInUse | None, estimate: PathEstimate
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float32]]:
+    """Largest power over Doppler at each angle and delay; the direct path removed if it is the reference."""
+    stream, geometry = capture.stream, capture.stream.geometry
+    assert geometry is not None
+    calibration = used.calibration if used is not None else None
+    response = calibrated_response(geometry.positions_m, stream.fc_hz, calibration)
+    low, high = response.limits_deg
+    angles = np.linspace(low, high, _MAP_ANGLES)
+    if settings.grid_deg is not None:
+        a, b, step = settings.grid_deg
+        angles = np.arange(max(a, low), min(b, high) + step / 2, step)
+    bin_s = 2 * estimate.range_bin_m / SPEED_OF_LIGHT_M_S
+    most = bin_s * len(capture.frequency_hz) / 2
+    if settings.max_range_m is not None:
+        most = min(2 * settings.max_range_m / SPEED_OF_LIGHT_M_S, 2 * most)
+    elif estimate.paths:
+        most = min(2 * most, max(1.3 * max(p.delay_s for p in estimate.paths), 10 * bin_s))
+    early = min([-bin_s, *(p.delay_s - bin_s for p in estimate.paths)])
+    delays = np.linspace(early, most, _MAP_DELAYS)
+    csi = capture.csi.astype(np.complex128)
+    f = capture.frequency_hz
+    if estimate.delay_reference == "direct path":
+        basis = np.exp(-2j * np.pi * f * estimate.reference_s) / np.sqrt(len(f))
+        csi = csi - (csi.mean(axis=0) @ basis.conj())[:, None] * basis
+    skew = None if calibration is None else calibration.impairments.delay_s
+    mapper = AngleDelayMapper(response, f, angles, delays + estimate.reference_s, skew)
+    spectra = np.fft.fft(csi, axis=0) / len(csi)
+    power = np.zeros((len(angles), len(delays)), np.float32)
+    for spectrum in spectra:
+        np.maximum(power, mapper(spectrum), out=power)
+    return angles, delays, power

@@ -1,0 +1,268 @@
+"""Channel responses demodulated from a recording or a running stream that carries a known waveform.
+
+The receiver (`hil.dsp.ofdm`) gives one response per symbol. Here they are brought to one delay zero and averaged over
+groups of equal length, so that any capture fits into memory and the groups say how the channel changes with time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drivers.convert import wire_to_complex
+from drivers.sigmf_files import Recording
+from hil.core.errors import ConfigError, RecordingError
+from hil.core.frame import Frame, StreamInfo
+from hil.core.waveform import Waveform
+from hil.dsp.angle_delay_looks import Separated
+from hil.dsp.angle_delay_search import CyclicPrefix
+from hil.dsp.ofdm import CsiBlock, OfdmReceiver, not_found
+from hil.learning.observe import CovarianceBatch
+
+#: Samples per channel that are read from a file at a time.
+_PIECE_SAMPLES = 1 << 16
+#: Bytes of channel responses kept at most.
+_MOST_BYTES = 256 << 20
+#: Synthesizers take rates to within a few hertz.
+_RATE_TOLERANCE = 2e-6
+#: Symbols are averaged by the receiver where a group has many: a block of its own for each costs time.
+_BLOCKS_PER_GROUP = 4
+_MOST_AVERAGED = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CsiCapture:
+    """Channel responses of B groups of symbols.
+
+    csi (B, M, S) complex64. frequency_hz (S,) from the carrier, those that were sent. time_s (B,) middle of each group
+    since sample 0. first_sample (B,). spacing_hz between columns. snr_db (M,) mean per symbol. symbols (B,) averaged in each
+    group. carrier_offset_hz : of the transmitter, removed. prefix : delays read without interference. notes : for the user.
+    """
+
+    csi: NDArray[np.complex64]
+    frequency_hz: NDArray[np.float64]
+    time_s: NDArray[np.float64]
+    first_sample: NDArray[np.int64]
+    spacing_hz: float
+    stream: StreamInfo
+    snr_db: NDArray[np.float64]
+    symbols: NDArray[np.int64]
+    carrier_offset_hz: float = 0.0
+    prefix: CyclicPrefix | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.csi)
+
+    def averaged(self, most: int) -> CsiCapture:
+        """At most `most` groups: coherent means of neighbours, weighted by their symbols."""
+        if len(self) <= most:
+            return self
+        edges = np.linspace(0, len(self), most + 1).astype(int)[:-1]
+        weight = self.symbols.astype(float)
+        total = np.add.reduceat(weight, edges)
+        csi = np.add.reduceat(self.csi * weight[:, None, None], edges, axis=0) / total[:, None, None]
+        time_s = np.add.reduceat(self.time_s * weight, edges) / total
+        return CsiCapture(
+            csi.astype(np.complex64), self.frequency_hz, time_s, self.first_sample[edges], self.spacing_hz,
+            self.stream, self.snr_db, np.add.reduceat(self.symbols, edges), self.carrier_offset_hz,
+            self.prefix, self.notes,
+        )  # fmt: skip
+
+
+class CsiGatherer:
+    """Pushes samples through the receiver and averages what comes out.
+
+    Parameters
+    ----------
+    waveform : OFDM-like, made for the stream's rate. stream : of all samples. n_samples : expected length of the capture.
+    most_groups : groups that the capture is divided into, if it is long enough. own : the transmitter shares the
+        receiver's clock, no carrier offset is looked for.
+
+    Raises
+    ------
+    ConfigError : a waveform that is not OFDM-like, or for another rate.
+    """
+
+    def __init__(
+        self,
+        waveform: Waveform,
+        stream: StreamInfo,
+        n_samples: int,
+        most_groups: int = 512,
+        *,
+        own: bool = False,
+    ) -> None:
+        layout = waveform.layout
+        if layout is None:
+            raise ConfigError(
+                f"a {waveform.kind} waveform has no subcarriers", where="--waveform",
+                hint="transmit an OFDM or SRS waveform: hil waveform new ofdm F.toml",
+            )  # fmt: skip
+        if not abs(waveform.fs_hz - stream.fs_hz) <= max(4.0, _RATE_TOLERANCE * stream.fs_hz):
+            raise ConfigError(
+                f"made for {waveform.fs_hz:g} S/s, the samples have {stream.fs_hz:g} S/s", where="--waveform",
+                hint="give the waveform that was transmitted, or capture at its rate (--fs)",
+            )  # fmt: skip
+        self.waveform, self.stream = waveform, stream
+        self._period = len(waveform.samples)
+        symbol = layout.symbol_samples
+        per_group = stream.n_channels * len(layout.subcarriers) * 8
+        groups = int(max(1, min(most_groups, _MOST_BYTES // per_group, n_samples // symbol)))
+        self._group_samples = max(symbol, -(-n_samples // groups))
+        self._average = int(np.clip(self._group_samples // symbol // _BLOCKS_PER_GROUP, 1, _MOST_AVERAGED))
+        self._receiver = OfdmReceiver(
+            waveform, stream.n_channels, average=self._average, reference="first", common_phase="keep",
+            max_carrier_offset_hz=0.0 if own else None,
+        )  # fmt: skip
+        self._sent = ~self._receiver.interpolated
+        self._columns_hz: NDArray[np.float64] = np.asarray(
+            self._receiver.columns * layout.spacing_hz, np.float64
+        )
+        self._sums: dict[int, NDArray[np.complex128]] = {}
+        self._counts: dict[int, int] = {}
+        self._firsts: dict[int, int] = {}
+        self._times: dict[int, float] = {}
+        self._snr = np.zeros(stream.n_channels)
+        self._offset_hz = 0.0
+        self._zero: float | None = None
+        self._origin: int | None = None
+        self._n, self._pushed = 0, 0
+
+    def push(self, samples: NDArray[np.complex64], first_sample: int) -> None:
+        """Samples (M, N) from an absolute index on; gaps are allowed."""
+        self._pushed += samples.shape[1]
+        for block in self._receiver.push(samples, first_sample):
+            self._add(block)
+
+    def _add(self, block: CsiBlock) -> None:
+        if self._zero is None:
+            self._zero = block.timing_samples
+        if self._origin is None:
+            self._origin = block.first_sample
+        late = block.timing_samples - self._zero
+        late -= self._period * round(late / self._period)
+        csi = block.csi.astype(np.complex128)
+        if abs(late) > 1e-9:
+            # delays count from this block's own zero: count them from the first one's
+            csi *= np.exp(-2j * np.pi * self._columns_hz * late / self.stream.fs_hz)
+        group = (block.first_sample - self._origin) // self._group_samples
+        if group in self._sums:
+            self._sums[group] += csi
+        else:
+            self._sums[group], self._counts[group], self._times[group] = csi, 0, 0.0
+            self._firsts[group] = block.first_sample
+        self._counts[group] += 1
+        self._times[group] += block.first_sample / self.stream.fs_hz
+        self._snr += 10 ** (np.asarray(block.snr_db, float) / 10)
+        self._offset_hz += block.carrier_offset_hz
+        self._n += 1
+
+    def result(self) -> CsiCapture:
+        """What has come so far. Raises RecordingError (exit code 2) if the waveform was not found."""
+        if not self._n:
+            why = not_found(self._receiver, self._pushed)
+            raise RecordingError(str(why), hint=why.hint, exit_code=2)
+        keys = sorted(self._sums)
+        csi = np.stack([self._sums[k] / self._counts[k] for k in keys])
+        counts = np.array([self._counts[k] for k in keys], np.int64)
+        slips = self._receiver.slips
+        notes = (f"the timing of the waveform jumped {slips} times",) if slips else ()
+        return CsiCapture(
+            csi[:, :, self._sent].astype(np.complex64), self._columns_hz[self._sent],
+            np.array([self._times[k] for k in keys]) / counts, np.array([self._firsts[k] for k in keys], np.int64),
+            self._receiver.subcarrier_spacing_hz, self.stream, 10 * np.log10(np.maximum(self._snr / self._n, 1e-12)),
+            counts * self._average, self._offset_hz / self._n, self._prefix(), notes,
+        )  # fmt: skip
+
+    def _prefix(self) -> CyclicPrefix:
+        """The receiver's window begins a quarter of the prefix early."""
+        layout = self.waveform.layout
+        assert layout is not None
+        early = layout.cp_samples // 4
+        fs_hz = self.stream.fs_hz
+        clean_s = -early / fs_hz, (layout.cp_samples - early) / fs_hz
+        return CyclicPrefix(clean_s, layout.n_fft / fs_hz, len(layout.grid))
+
+
+def csi_of_recording(
+    recording: Recording,
+    waveform: Waveform,
+    start: int,
+    end: int,
+    *,
+    most_groups: int = 512,
+    own: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> CsiCapture:
+    """Channel responses of samples start..end (places in the file), all of one epoch and configuration.
+
+    Raises
+    ------
+    ConfigError : the waveform does not fit. RecordingError : it is not in the samples.
+    """
+    stream = recording.segment_at(start).stream
+    bits = stream.device.full_scale_bits
+    gather = CsiGatherer(waveform, stream, end - start, most_groups, own=own)
+    for segment in recording.segments:
+        if (segment.stream.epoch.id, segment.stream.config) != (stream.epoch.id, stream.config):
+            continue
+        low, high = max(start, segment.start), min(end, segment.start + segment.n)
+        for place in range(low, high, _PIECE_SAMPLES):
+            n = min(_PIECE_SAMPLES, high - place)
+            samples, _ = wire_to_complex(recording.read(place, n), bits)
+            gather.push(samples, segment.global_index + place - segment.start)
+            if progress is not None:
+                progress(place + n - start, end - start)
+    return gather.result()
+
+
+@dataclass(slots=True)
+class CsiTap:
+    """`on_frame` of a session: gathers one epoch; a new epoch begins anew. own : as of CsiGatherer."""
+
+    waveform: Waveform
+    n_samples: int
+    most_groups: int = 512
+    own: bool = False
+    gather: CsiGatherer | None = None
+
+    def __call__(self, frame: Frame, clipped: NDArray[np.int64]) -> None:
+        """In the DSP thread."""
+        del clipped
+        if self.gather is None or self.gather.stream.epoch.id != frame.stream.epoch.id:
+            self.gather = CsiGatherer(
+                self.waveform, frame.stream, self.n_samples, self.most_groups, own=self.own
+            )
+        self.gather.push(frame.samples, frame.first_sample)
+
+    def result(self) -> CsiCapture:
+        """Raises RecordingError if the waveform was not found."""
+        if self.gather is None:
+            raise RecordingError("no samples came", hint="capture longer", exit_code=3)
+        return self.gather.result()
+
+
+def covariances_of_looks(separated: Separated, capture: CsiCapture) -> CovarianceBatch:
+    """Covariances with one source each: the values of each look over groups of blocks. May be empty."""
+    m = len(separated.deviation)
+    size = max(2 * m, 8)
+    covariance: list[NDArray[Any]] = []
+    first: list[int] = []
+    for k, look in enumerate(separated.looks):
+        values = look.values * separated.deviation
+        for low in range(0, len(values) - size + 1, size):
+            part = values[low : low + size]
+            covariance.append(part.T @ part.conj() / size)
+            first.append(
+                k * int(capture.first_sample[-1] - capture.first_sample[0] + 1)
+                + int(capture.first_sample[low])
+            )
+    stacked = np.array(covariance) if covariance else np.zeros((0, m, m), complex)
+    return CovarianceBatch(
+        stacked, np.array(first, np.int64), size, capture.stream.fs_hz, capture.stream.epoch.counter
+    )
