@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drivers.alignment import SEGMENT, OffsetEstimate, alignment_error, find_offset, samples_needed, slip
+from drivers.board_blocks import Interrupted, Source, WireBlock
+from drivers.fractional_delay import REACH, FractionalDelay
+from drivers.sounding import Repeater, sounding
 from hil.core.device import RxConfig, WireBuffer
 from hil.core.errors import CaptureError, ConnectionLost, DeviceTimeout, StreamStopped
 from hil.core.frame import FrameFlag
@@ -19,74 +22,12 @@ from hil.core.frame import FrameFlag
 _SEARCHES = ((0.03, 16), (0.25, 16))
 _SLIP_CHECK_S = 1.0
 _MAX_TIME_APART_S = 1.0
-
-Interrupted = Callable[[], bool]
-
-
-@dataclass(slots=True)
-class WireBlock:
-    """One hardware block of a board.
-
-    Attributes
-    ----------
-    wire : (n, C, 2) int16 or float32.
-    lost : a loss was noticed while it was fetched.
-    doubtful : the loss may lie right before this one.
-    t_mono_ns, t_utc_ns : clocks on arrival.
-    lost_samples : how many are missing before it, None if `lost` and not known.
-    time_ns : hardware time of its first sample, None if the device gives none.
-    """
-
-    wire: NDArray[Any]
-    lost: bool
-    doubtful: bool
-    t_mono_ns: int
-    t_utc_ns: int
-    lost_samples: int | None = None
-    time_ns: float | None = None
-
-
-class BlockStream(Protocol):
-    """A thread that fetches the blocks of one board into a bounded queue."""
-
-    @property
-    def uri(self) -> str:
-        """The board's URI."""
-        ...
-
-    @property
-    def failed(self) -> bool:
-        """True if the stream ended by an error."""
-        ...
-
-    @property
-    def queued_samples(self) -> int:
-        """Samples that wait in the queue."""
-        ...
-
-    def hold_everything(self, on: bool) -> None:
-        """Let the queue grow, for a reader that is busy aligning boards."""
-        ...
-
-    def head(self, timeout_s: float, interrupted: Interrupted) -> WireBlock | None:
-        """The oldest block, left in the queue; None when interrupted. Raises DeviceTimeout, ConnectionLost."""
-        ...
-
-    def pop(self) -> None:
-        """Drop the oldest block."""
-        ...
-
-    def wake(self) -> None:
-        """Make a waiting `head` look at `interrupted` again."""
-        ...
-
-    def end(self) -> None:
-        """Tell the thread to end."""
-        ...
-
-    def close(self) -> None:
-        """End the thread and close the stream."""
-        ...
+#: After noise was sent for the alignment: how long the waveform may take to come back, and how far behind a device may be.
+_SETTLE_S = 0.1
+_BEHIND_S = 2.0
+#: A part of a sample is corrected from here on: the array's own extent looks the same, but turns with the emitter.
+_LEAST_FRACTION = 0.02
+_LEAST_APART_S = 5e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +42,9 @@ class Alignment:
     offsets : per board: its sample j and sample j + offset of the first board are simultaneous.
     skipped : per board: samples received after OPEN and dropped before the first one handed out.
     ratios : per board: correlation peak over the next best (0: not measured).
-    fractions : per board: what is left of a sample beyond `offsets`; known, not corrected (0: not measured).
+    fractions : per board: what is left of a sample beyond `offsets` (0: not measured). corrected : whether that
+        board's samples are delayed by it (fractional_delay).
+    sounded : noise was sent instead of the waveform meanwhile (drivers.sounding).
     """
 
     method: str
@@ -110,22 +53,31 @@ class Alignment:
     skipped: tuple[int, ...]
     ratios: tuple[float, ...]
     fractions: tuple[float, ...] = ()
+    corrected: tuple[bool, ...] = ()
+    sounded: bool = False
 
     def as_dict(self, uris: list[str]) -> dict[str, Any]:
         """For JSON."""
         fractions = self.fractions or (0.0,) * len(uris)
-        rows = zip(uris, self.offsets, self.skipped, self.ratios, fractions, strict=False)
+        corrected = self.corrected or (False,) * len(uris)
+        rows = zip(uris, self.offsets, self.skipped, self.ratios, fractions, corrected, strict=False)
         boards = [
             {
                 "uri": u,
                 "offset_samples": o,
                 "offset_fraction": round(float(f), 4),
+                "fraction_corrected": done,
                 "skipped_samples": s,
                 "peak_ratio": r,
             }
-            for u, o, s, r, f in rows
+            for u, o, s, r, f, done in rows
         ]
-        return {"method": self.method, "first_sample": self.first_sample, "boards": boards}
+        return {
+            "method": self.method,
+            "first_sample": self.first_sample,
+            "sounded": self.sounded,
+            "boards": boards,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,28 +101,6 @@ class Taken:
     time_ns: float | None = None
 
 
-@dataclass(slots=True)
-class Source:
-    """A board's stream, how far its oldest block has been read, and where its channels go."""
-
-    board: int
-    stream: BlockStream
-    columns: list[int]
-    all_columns: bool
-    position: int = 0
-    consumed: int = 0
-
-    def remaining(self, block: WireBlock) -> int:
-        return len(block.wire) - self.position
-
-    def advance(self, n: int, block: WireBlock) -> None:
-        self.position += n
-        self.consumed += n
-        if self.position >= len(block.wire):
-            self.position = 0
-            self.stream.pop()
-
-
 class ArrayIntake:
     """Streams of all boards that have selected channels.
 
@@ -179,9 +109,20 @@ class ArrayIntake:
     sources : the open streams; closed by `close`.
     n_boards : boards of the array, also those without a selected channel.
     method : how the starts relate, see Alignment.
+    transmitter : of the same boards; a waveform that it repeats gives way to noise while they are aligned.
     """
 
-    def __init__(self, sources: list[Source], n_boards: int, config: RxConfig, method: str) -> None:
+    def __init__(
+        self,
+        sources: list[Source],
+        n_boards: int,
+        config: RxConfig,
+        method: str,
+        transmitter: Repeater | None = None,
+    ) -> None:
+        self._sounding = ExitStack()  # before the streams open, until the boards are aligned
+        self._sounded = method == "correlation" and self._sounding.enter_context(sounding(transmitter))
+        self._opened = time.monotonic()
         self._sources = sources
         self._n_boards = n_boards
         self._config = config
@@ -203,6 +144,7 @@ class ArrayIntake:
 
     def close(self) -> None:
         """Close all buffers."""
+        self._sounding.close()
         for source in self._sources:
             source.stream.end()
         for source in self._sources:
@@ -217,20 +159,49 @@ class ArrayIntake:
         if self._method in ("correlation", "hardware time"):
             self._aligning = True
             measure = self._search if self._method == "correlation" else self._compare_times
-            for source, found in zip(self._sources, measure(interrupted), strict=True):
+            estimates = measure(interrupted)
+            self._sounding.close()
+            for source, found in zip(self._sources, estimates, strict=True):
                 offsets[source.board], ratios[source.board] = found.offset, found.ratio
                 fractions[source.board] = found.fraction
             start = max(s.consumed + offsets[s.board] for s in self._sources)
             for source in self._sources:
                 self._discard(source, start - offsets[source.board] - source.consumed, interrupted)
             self._catch_up(interrupted)
+            if self._sounded:
+                self._skip_noise(interrupted)
             for source in self._sources:
                 skipped[source.board] = source.consumed
+            self._delay_fractions(fractions, skipped, interrupted)
             self._aligning = False
         self._next_check = time.monotonic() + _SLIP_CHECK_S
         return Alignment(
-            self._method, first_sample, tuple(offsets), tuple(skipped), tuple(ratios), tuple(fractions)
-        )
+            self._method, first_sample, tuple(offsets), tuple(skipped), tuple(ratios), tuple(fractions),
+            tuple(any(s.board == b and s.delay is not None for s in self._sources) for b in range(n)),
+            self._sounded,
+        )  # fmt: skip
+
+    def _skip_noise(self, interrupted: Interrupted) -> None:
+        """Skip what the devices had taken by now: their own buffers are behind by up to `_BEHIND_S`."""
+        fs_hz = self._config.fs_hz or 1.0
+        taken = round((time.monotonic() - self._opened + _SETTLE_S) * fs_hz)
+        n = min(max(taken - s.consumed for s in self._sources), round(_BEHIND_S * fs_hz))
+        for source in self._sources:
+            self._discard(source, n, interrupted)
+
+    def _delay_fractions(self, fractions: list[float], skipped: list[int], interrupted: Interrupted) -> None:
+        """Start the filters of boards that are off by a part of a sample, all boards on the same instant."""
+        least = max(_LEAST_FRACTION, _LEAST_APART_S * (self._config.fs_hz or 1.0))
+        if not any(abs(fractions[s.board]) > least for s in self._sources):
+            return
+        for source in self._sources:
+            if abs(fractions[source.board]) > least:
+                first: list[NDArray[Any]] = []
+                self._collect_wire(source, first, 2 * REACH, interrupted)
+                source.delay = FractionalDelay(fractions[source.board], np.concatenate(first))
+            else:
+                self._discard(source, REACH, interrupted)
+            skipped[source.board] += REACH
 
     def _compare_times(self, interrupted: Interrupted) -> list[OffsetEstimate]:
         """Offsets by the hardware times of the first samples."""
@@ -279,11 +250,18 @@ class ArrayIntake:
     def _collect(
         self, source: Source, pieces: list[NDArray[np.complex64]], needed: int, interrupted: Interrupted
     ) -> None:
-        missing = needed - sum(len(p) for p in pieces)
+        wire: list[NDArray[Any]] = []
+        self._collect_wire(source, wire, needed - sum(len(p) for p in pieces), interrupted)
+        pieces += [_complex(piece) for piece in wire]
+
+    def _collect_wire(
+        self, source: Source, pieces: list[NDArray[Any]], missing: int, interrupted: Interrupted
+    ) -> None:
+        """Copies of the next `missing` samples."""
         while missing > 0:
             block = self._head(source, self._patience_s(), interrupted)
             step = min(missing, source.remaining(block))
-            pieces.append(_complex(block.wire[source.position : source.position + step]))
+            pieces.append(block.wire[source.position : source.position + step].copy())
             source.advance(step, block)
             missing -= step
 
@@ -348,6 +326,8 @@ class ArrayIntake:
         n = min(len(out), *(s.remaining(h) for s, h in zip(self._sources, heads, strict=True)))
         for source, head in zip(self._sources, heads, strict=True):
             piece = head.wire[source.position : source.position + n]
+            if source.delay is not None:
+                piece = source.delay.push(piece)
             if source.all_columns:
                 out[:n] = piece
             else:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from calib.gpi.fit import Problem
 from calib.gpi.ramp import EdgePosterior
-from calib.gpi.search import PeakSearch
+from calib.gpi.search import Peaks, PeakSearch, any_ramp
 from calib.result import GaugeRequest
 from hil.core.errors import ConfigError, NotIdentifiable
 from hil.core.gauge import Gauge
@@ -105,7 +105,6 @@ def by_anchors(
     kappa: NDArray[np.complex128],
     request: GaugeRequest,
     time_s: NDArray[np.float64] | None,
-    sector_deg: NDArray[np.float64],
 ) -> GaugeFixed:
     """Known angles at known times: delta = mean of (angle shown - angle known), weighted by information.
 
@@ -119,11 +118,7 @@ def by_anchors(
     for degrees, t0, t1 in request.anchors_deg:
         blocks = _interval(t0, t1, time_s, problem.data.n_blocks)
         known = float(np.sin(np.deg2rad(degrees)))
-        margin = 0.1 + float(np.max(np.diff(problem.sector_u[blocks], axis=1), initial=0.0)) / 2
-        limits = np.tile([max(known - margin, -1.0), min(known + margin, 1.0)], (len(blocks), 1))
-        data = problem.data.select(blocks)
-        search = PeakSearch(data, problem.x, limits)
-        peaks = search(kappa)
+        search, peaks = _around(problem, kappa, blocks)
         found = peaks.select(peaks.statistic > problem.eta(search))
         if len(found) < _MIN_ANCHOR_BLOCKS:
             raise NotIdentifiable(
@@ -149,6 +144,22 @@ def by_anchors(
         _gauge("anchor", f"a source stood at {angles} degrees as stated", sigma, request.support_deg),
         total / weight, sigma, "angle offset (phase ramp along the line): set by the given angles",
     )  # fmt: skip
+
+
+def _around(
+    problem: Problem, kappa: NDArray[np.complex128], blocks: NDArray[np.intp]
+) -> tuple[PeakSearch, Peaks]:
+    """Peaks of these blocks within a beam of the strongest one's, whatever ramp kappa still has.
+
+    An angle at the end of a period of the ramp would show up at both ends; around one place it does not.
+    """
+    data = problem.data.select(blocks)
+    wide = PeakSearch(data, problem.x, np.tile(any_ramp(problem.x), (len(blocks), 1)))
+    first = wide(kappa)
+    middle = float(first.u[int(np.argmax(first.statistic))])
+    beam = 1 / max(float(np.ptp(problem.x)), 0.5)
+    search = PeakSearch(data, problem.x, np.tile([middle - beam, middle + beam], (len(blocks), 1)))
+    return search, search(kappa)
 
 
 def _interval(

@@ -134,6 +134,18 @@ class PeakSearch:
         return u
 
 
+def any_ramp(x_wavelengths: NDArray[np.float64]) -> tuple[float, float]:
+    """Limits of u that hold every source whatever phase ramp kappa still has: a period of the ramp and a bit more.
+
+    On an even line of spacing d, kappa exp(-j 2 pi x/d) is kappa but for a common phase. At most twice the field of view.
+    """
+    x = np.sort(np.asarray(x_wavelengths, float))
+    period = 1 / max(float(np.diff(x).min()), 1e-9)
+    cell = 1 / max(float(np.ptp(x)), 0.5)
+    half = min(max(period / 2, 1.0), 2.0) + cell / _POINTS_PER_CELL
+    return -half, half
+
+
 def abs2(z: NDArray[np.complexfloating]) -> NDArray[np.floating]:
     """|z|^2 without the square root."""
     return z.real**2 + z.imag**2

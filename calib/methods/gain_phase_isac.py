@@ -24,7 +24,7 @@ from calib.gpi.gauge import GaugeFixed, by_anchors, by_edges, by_truth, left_ope
 from calib.gpi.losses import AdamPlan
 from calib.gpi.noise import fading, whitened
 from calib.gpi.ramp import shifted
-from calib.gpi.search import Peaks
+from calib.gpi.search import Peaks, any_ramp
 from calib.gpi.verdict import Verdict, judge
 from calib.result import GaugeRequest, LearnResult, Prior, Progress
 from hil.core.calibration import Sigma
@@ -80,7 +80,10 @@ def learn_gain_phase(
     x = _positions(csi, geometry, fc_hz, prior)
     sector_deg = _sectors(csi, gauge)
     data, factor = whitened(reduce(csi))
-    problem = Problem(data, x, np.clip(np.sin(np.deg2rad(sector_deg)), -_FIELD_U, _FIELD_U))
+    limits = np.clip(np.sin(np.deg2rad(sector_deg)), -_FIELD_U, _FIELD_U)
+    known = csi.sector_deg is not None or gauge.support_deg is not None
+    # while the ramp is free, angles lie anywhere: limits would bend kappa where they cut a source off
+    problem = Problem(data, x, limits if known else np.tile(any_ramp(x), (data.n_blocks, 1)))
     history: list[tuple[float, float]] = []
     steps = 0
 
@@ -117,7 +120,8 @@ def learn_gain_phase(
                 report(f"{loss} step {step}", None, value)
 
         kappa = polish(problem, kappa, plan, snr=snr, seed=seed, stop=expired, on_step=on_step)
-    kappa, fixed = _fix(problem, kappa, gauge, csi, sector_deg, factor, expired)
+    kappa, fixed = _fix(problem, kappa, gauge, csi, sector_deg, factor, known, expired)
+    problem = Problem(data, x, limits)
     report("gauge", None, history[-1][1] if history else float("nan"))
     search = problem.search()
     peaks = search(kappa)
@@ -174,9 +178,9 @@ def _fix(
     csi: ChannelResponses,
     sector_deg: NDArray[np.float64],
     factor: NDArray[np.float64],
+    known: bool,
     expired: Callable[[], bool],
 ) -> tuple[NDArray[np.complex128], GaugeFixed]:
-    known = csi.sector_deg is not None or gauge.support_deg is not None
     if known:
         # whatever fixes the ramp in the end: angles that the edges clip would be taken for errors of kappa
         settled = settle_ramp(problem, kappa, stop=expired)
@@ -184,7 +188,7 @@ def _fix(
         if gauge.kind == "support":
             return kappa, by_edges(settled.posterior, sector_deg, gauge.support_deg)
     if gauge.kind == "anchor":
-        fixed = by_anchors(problem, kappa, gauge, csi.time_s, sector_deg)
+        fixed = by_anchors(problem, kappa, gauge, csi.time_s)
     elif gauge.kind == "oracle" and gauge.truth is not None:
         fixed = by_truth(kappa, gauge.truth.gain * factor, problem.x, gauge.support_deg)
     else:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from drivers.array_intake import Alignment, ArrayIntake, Source
+from drivers.array_intake import Alignment, ArrayIntake
+from drivers.board_blocks import Source
 from drivers.iio.board import Board
 from drivers.iio.stream import BoardStream
+from drivers.sounding import Repeater
 from hil.core.device import RxConfig
 from hil.core.errors import HilError
 
@@ -18,13 +20,18 @@ class Intake(ArrayIntake):
     """
 
     def __init__(
-        self, boards: list[Board], ports: list[tuple[int, int]], config: RxConfig, link_timeout_s: float
+        self,
+        boards: list[Board],
+        ports: list[tuple[int, int]],
+        config: RxConfig,
+        link_timeout_s: float,
+        transmitter: Repeater | None = None,
     ) -> None:
         channels = config.channels or ()
         used = sorted({ports[c][0] for c in channels})
         common_start = len(used) > 1 and all(boards[b].has_common_start for b in used)
         method = "single" if len(used) == 1 else "common start" if common_start else "correlation"
-        super().__init__([], len(boards), config, method)
+        super().__init__([], len(boards), config, method, transmitter)
         if common_start:
             for b in used:
                 boards[b].sync_start("arm")

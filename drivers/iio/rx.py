@@ -222,7 +222,9 @@ class IioDevice:
         self._tracker.record(EpochEvent.STREAM_RESTART)
         self._renew_stream()
         try:
-            self._intake = Intake(self._boards, self._ports, self._config, self._link_timeout_s)
+            self._intake = Intake(
+                self._boards, self._ports, self._config, self._link_timeout_s, self._transmitter
+            )
             alignment = self._intake.align(self._count, lambda: not self._order.running)
         except HilError as err:
             self._end_streams()

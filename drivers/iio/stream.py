@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drivers.array_intake import WireBlock
+from drivers.board_blocks import WireBlock
 from drivers.iio.board import Board
 from drivers.iio.context import AttributeRefused, import_iio, wire_errors
 from drivers.rate_watch import RateWatch

@@ -83,6 +83,7 @@ class IioTransmitter:
         self._channels: tuple[int, ...] = (0,)
         self._attenuation_db: dict[int, float] = {}  # of the channels that are not at the greatest one
         self._mode = ""  # "cyclic", "stream" or "": silent
+        self.repeated: NDArray[np.complex64] | None = None  # what goes out again and again
         self._unsure = True  # nobody knows what the last program left on
         self._unreachable: tuple[float, DeviceError] | None = None  # when silencing failed, and how
         self._go_silent()
@@ -147,7 +148,7 @@ class IioTransmitter:
                     board.silence()
                 except DeviceError as err:
                     failed = failed or err
-            self._mode = ""
+            self._mode, self.repeated = "", None
             self._attenuation_db.clear()
             self._unsure = failed is not None
             self._unreachable = None if failed is None else (time.monotonic(), failed)
@@ -254,6 +255,7 @@ class IioTransmitter:
                 for b, (channels, _) in rows.items():
                     self._boards[b].power_up(channels)
                     self._boards[b].send_cyclic(blocks[b], channels)
+                self.repeated = samples
 
     def _turn_on(self, mode: str) -> None:
         _SENDING.add(self)

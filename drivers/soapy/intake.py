@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 
-from drivers.array_intake import ArrayIntake, Source
+from drivers.array_intake import ArrayIntake
+from drivers.board_blocks import Source
 from drivers.soapy.radio import Radio, Refused
 from drivers.soapy.stream import RadioStream
+from drivers.sounding import Repeater
 from hil.core.device import RxConfig, WireFormat
 from hil.core.errors import DeviceError, HilError
 
@@ -52,11 +54,12 @@ class RadioIntake(ArrayIntake):
         link_timeout_s: float,
         *,
         common_time: bool,
+        transmitter: Repeater | None = None,
     ) -> None:
         channels = config.channels or ()
         used = sorted({ports[c][0] for c in channels})
         method = "single" if len(used) == 1 else "hardware time" if common_time else "correlation"
-        super().__init__([], len(radios), config, method)
+        super().__init__([], len(radios), config, method, transmitter)
         streams: list[RadioStream] = []
         try:
             for r in used:

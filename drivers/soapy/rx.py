@@ -241,6 +241,7 @@ class SoapyDevice:
                 self._wire,
                 self._link_timeout_s,
                 common_time=self._common_time,
+                transmitter=self._transmitter,
             )
             alignment = self._intake.align(self._count, lambda: not self._order.running)
         except HilError as err:

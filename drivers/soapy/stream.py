@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drivers.array_intake import Interrupted, WireBlock
+from drivers.board_blocks import Interrupted, WireBlock
 from drivers.rate_watch import RateWatch
 from drivers.soapy.radio import Radio, Refused
 from drivers.soapy.sample_clock import SampleClock

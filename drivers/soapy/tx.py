@@ -80,6 +80,7 @@ class SoapyTransmitter:
         self._channels: tuple[int, ...] = (0,)
         self._mode = ""  # "cyclic", "stream" or "": silent
         self._streams: dict[int, TxStream] = {}
+        self.repeated: NDArray[np.complex64] | None = None  # what goes out again and again
         self._loud = True  # nobody knows what the last program left on
         with self._hardware("open the transmitter"):
             self._gains = [as_range(self._ask(r, "getGainRange", c)) for r, c in self._ports]
@@ -164,7 +165,7 @@ class SoapyTransmitter:
             for stream in self._streams.values():
                 stream.close()
             self._streams.clear()
-            self._mode = ""
+            self._mode, self.repeated = "", None
             self._loud = failed is not None
             if failed is None:
                 _SENDING.discard(self)
@@ -308,6 +309,7 @@ class SoapyTransmitter:
                 deadline = time.monotonic() + _CYCLIC_S
                 for radio, selected in rows.items():
                     self._streams[radio].repeat(samples[selected], deadline)
+                self.repeated = samples
 
     def _close_streams(self) -> None:
         for stream in self._streams.values():

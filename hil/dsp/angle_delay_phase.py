@@ -28,7 +28,9 @@ def aligned(csi: NDArray[np.complexfloating[Any, Any]]) -> tuple[NDArray[np.comp
     gram = (flat.astype(np.complex128) if flat.size < 1 << 22 else flat) @ flat.conj().T
     values, vectors = np.linalg.eigh(gram)
     v = vectors[:, -1]
-    noise = float(np.median(values[: max(b // 2, 1)]))
+    # more blocks than values in each: the other eigenvalues are zero, whatever the noise
+    spread = values[max(b - flat.shape[1], 0) : -1]
+    noise = max(float(np.median(spread[: max(len(spread) // 2, 1)])), 0.0)
     total = float(np.sum(values)) - b * noise
     if float(values[-1]) - noise < _COMMON * max(total, 1e-300):
         return blocks, 0.0, False

@@ -48,7 +48,15 @@ def name_cause(evidence: Evidence) -> tuple[list[HealthEvent], Change | None]:
     """Events, and the change of the array that they mean (to be taken into the calibration), if any."""
     first, last = evidence.span
     found = _levels(evidence)
-    if found and found[0].kind == "weak-channel" and not _explains(evidence, found[0]):
+    if found and found[0].kind in ("agc-step", "weak-channel") and _is_blind(evidence):
+        silent = _lag(evidence) if evidence.tail else None
+        if silent is not None and silent.kind == "unlocked-channel" and (found[0].value or 0.0) < 0:
+            return [make_event("dead-channel", first, last, channels=silent.channels)], None
+    if (
+        found
+        and (found[0].kind == "weak-channel" or _is_blind(evidence))
+        and not _explains(evidence, found[0])
+    ):
         found = []  # a wave more makes hills and valleys along the array, too
     if found:
         change = _amplitude(found[0], evidence) if found[0].kind in ("agc-step", "weak-channel") else None
@@ -158,6 +166,11 @@ def _amplitude(event: HealthEvent, evidence: Evidence) -> Change | None:
     return Change(event.kind, event.channels, gain=gain)
 
 
+def _is_blind(evidence: Evidence) -> bool:
+    """True if the channels' noise cannot be told from the signals, so that levels alone have spoken."""
+    return not np.isfinite(evidence.after[-1].noise_db).all()
+
+
 def _explains(evidence: Evidence, event: HealthEvent) -> bool:
     """True if the loss of one channel is all that has happened to the nulls, or if there are none to look at."""
     watch, change = evidence.phases, _amplitude(event, evidence)
@@ -167,7 +180,7 @@ def _explains(evidence: Evidence, event: HealthEvent) -> bool:
     if not usable:
         return True
     judge = Judge(watch.manifold, signals_joined(usable), watch.allowance, watch.scale)
-    return judge.passes(judge.misfit(change.gain))
+    return judge.passes(judge.misfit(change.gain, worst=True))
 
 
 def _array_change(evidence: Evidence) -> tuple[list[HealthEvent], Change | None]:
@@ -181,6 +194,9 @@ def _array_change(evidence: Evidence) -> tuple[list[HealthEvent], Change | None]
         return [], None
     joined = signals_joined(usable)
     judge = Judge(watch.manifold, joined, watch.allowance, watch.scale)
+    if judge.partly:
+        kind = "multipath" if _two_waves(evidence, watch) else "array-changed"
+        return [make_event(kind, first, last)], None
     blocks = [s for s in (watch.signals(r) for r in [*evidence.before, *evidence.after]) if len(s) >= 2]
     z, misfit = follow(watch.manifold, blocks, watch.allowance)
     if misfit < judge.limit and is_gradual(z):

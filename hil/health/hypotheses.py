@@ -89,6 +89,11 @@ class Judge:
         """See Manifold."""
         return self._manifold.receiver_ratio(i, j)
 
+    @property
+    def partly(self) -> bool:
+        """True if only some of the emitters' nulls do not fit: no change of the array does that."""
+        return self._k > 1 and self.passes(self.misfit())
+
     def passes(self, misfit: float) -> bool:
         """True if noise explains it."""
         return misfit < self.limit

@@ -9,15 +9,19 @@ from numpy.typing import NDArray
 
 from hil.core.calibration import Calibration
 from hil.health.blocks import SNAPSHOTS
-from hil.health.manifold import Manifold, Signals, signals_of
+from hil.health.manifold import Manifold, Nulls, Signals, signals_of
 from hil.health.nulls import ALLOWANCE, LogGain, Normal, bad_limit, normal_equations, quality, solve
 from hil.health.readings import Readings
+from hil.health.waves import resolved_waves
 
 #: Blocks of one slow estimate.
 WINDOW_BLOCKS = 16
 #: A smaller change of the phases (rms, without what cannot be seen) is not told.
 LEAST_DRIFT_DEG = 2.0
 _SIGMAS = 8.0
+_CLEARLY = 2.0
+_PARTLY_BLOCKS = 8
+_ASK_AGAIN_BLOCKS = 16
 _MOST_MISFIT = 10.0  # of a null that says something about slow changes
 _WEAKEST = 3.0  # signal eigenvalue over the largest that noise alone makes
 
@@ -46,13 +50,16 @@ class PhaseWatch:
         self._normals: deque[Normal] = deque(maxlen=WINDOW_BLOCKS)
         self._reference: NDArray[np.complex128] | None = None
         self._over = 0
+        self._partly = (
+            0  # blocks in a row in which some emitter's null does not fit; negative: not asked again yet
+        )
 
     def settle(self, readings: list[Readings], tail_limit: float, whitening: NDArray[np.float64]) -> bool:
         """Take the first blocks as clean; False if the calibration does not explain them."""
         self._tail_limit = tail_limit
         self.manifold.use(whitening.astype(complex))
         self._normals.clear()
-        self._reference, self.drift, self._over = None, None, 0
+        self._reference, self.drift, self._over, self._partly = None, None, 0, 0
         medians = [v for v in (self._median(self.signals(r)) for r in readings) if np.isfinite(v)]
         if len(medians) < max(3, len(readings) // 4):
             self.scale = 1.0
@@ -97,8 +104,22 @@ class PhaseWatch:
         self.misfit = float(np.median(q))
         if self.misfit > self.limit * self.scale:
             return True
+        if self.n_sources > 1 and self._one_is_off(nulls, signals):
+            return True
         self._normals.append(normal_equations(nulls, self.n_sources, self.allowance, _MOST_MISFIT))
         return False
+
+    def _one_is_off(self, nulls: Nulls, signals: Signals) -> bool:
+        """One emitter's null fits and another's does not: a fault of that path, unless they are closer than a beam."""
+        worst = quality(nulls, self.n_sources, self.allowance, worst=True)
+        off = float(np.median(worst)) > self.limit * self.scale * _CLEARLY
+        self._partly = self._partly + 1 if off or self._partly < 0 else 0
+        if self._partly < _PARTLY_BLOCKS:
+            return False
+        if resolved_waves(self.manifold, signals, self.allowance):
+            self._partly = -_ASK_AGAIN_BLOCKS
+            return False
+        return True
 
     def slow_alarm(self) -> bool:
         """After each clean block: have the phases moved since the reference? Judged over WINDOW_BLOCKS."""

@@ -11,6 +11,8 @@ from hil.health.manifold import Manifold, Signals
 _MOST_WINDOWS = 12
 _STEPS = 8
 _STARTS = 4
+_FEW_WINDOWS = 8
+_CLOSE_STEPS = 6.0  # of the grid, 16 to a beam
 
 
 def coherent_waves(manifold: Manifold, signals: Signals, allowance: float) -> bool:
@@ -24,6 +26,14 @@ def coherent_waves(manifold: Manifold, signals: Signals, allowance: float) -> bo
     index = np.unique(np.linspace(0, len(signals) - 1, _MOST_WINDOWS).astype(int))
     fits = [_fits(manifold, signals.u[s], signals.variance[s], k + 1, allowance) for s in index]
     return float(np.mean(fits)) > 0.6
+
+
+def resolved_waves(manifold: Manifold, signals: Signals, allowance: float) -> bool:
+    """True if in most windows K waves do explain the K signals, as those of emitters closer than a beam do."""
+    k = signals.u.shape[2]
+    index = np.unique(np.linspace(0, len(signals) - 1, _FEW_WINDOWS).astype(int))
+    fits = [_fits(manifold, signals.u[s], signals.variance[s], k, allowance) for s in index]
+    return float(np.mean(fits)) > 0.4
 
 
 def _fits(
@@ -54,6 +64,9 @@ def _starts(manifold: Manifold, u: NDArray[np.complex128], count: int) -> list[N
             gain = np.sum(np.abs(rest.conj().T @ left) ** 2, axis=0) / np.maximum(norm, 0.02)
             chosen.append(int(gain.argmax()))
         out.append(np.array(chosen, float))
+    # emitters closer than a beam have one peak between them
+    spread = (np.arange(count) - (count - 1) / 2) * _CLOSE_STEPS
+    out.append(np.clip(order[0] + spread, 0, len(grid) - 1))
     return out
 
 

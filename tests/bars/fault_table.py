@@ -32,8 +32,8 @@ from tests.physics.health_transport import TRANSPORT_CASES, run_transport  # noq
 
 PAGE = HERE.parents[1] / "docs" / "faults.md"
 RESULTS = HERE.parents[1] / "docs" / "reproduced" / "faults"
-_FIRST_SEED = 1000
-_CLEAN_SEED = 5000
+_FIRST_SEED = 3000
+_CLEAN_SEED = 7000
 _BLOCKS_PER_ARRAY = 400
 
 
