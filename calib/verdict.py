@@ -36,6 +36,11 @@ class Verdict:
     words: str
     n_blocks: int = 0
 
+    @property
+    def silent(self) -> bool:
+        """False: data that show too little count against the calibration."""
+        return False
+
 
 def verify(
     obs: Observations,

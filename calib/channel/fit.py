@@ -207,36 +207,45 @@ def _bins(
     grid = np.array([f_hz[g].mean() for g in groups])
     total = np.stack([weight[:, g].sum(axis=1) for g in groups], axis=1)
     mean = np.stack([np.sum(weight[:, g] * rest[:, g], axis=1) for g in groups], axis=1) / total
-    return grid, mean, 1.0 / np.sqrt(total)
+    return grid, np.asarray(mean, np.complex128), 1.0 / np.sqrt(total)
 
 
-def with_channels(calibration: Calibration, fit: ChannelFit) -> Calibration:
+def with_channels(
+    calibration: Calibration, fit: ChannelFit, *, centre_hz: float = 0.0
+) -> Calibration:
     """The calibration with delays, their sigma and, where channels are not flat, the frequency response.
 
-    Delays are relative to the fit's reference element. The gains stay: they were learned over the same band.
+    centre_hz : frequency, from the carrier, at which the calibration's gains hold: the middle of the band that they
+        were learned over, delays taken out around it. Their phases are moved to the carrier.
     """
-    imp = replace(
-        calibration.impairments,
-        delay_s=fit.delay_s,
-        frequency_hz=None if fit.flat else fit.frequency_hz,
-        frequency_response=None if fit.flat else fit.response,
+    imp, sigma = calibration.impairments, calibration.sigma
+    turn = 2 * np.pi * centre_hz
+    return replace(
+        calibration,
+        impairments=replace(
+            imp,
+            gain=imp.gain * np.exp(1j * turn * fit.delay_s),
+            delay_s=fit.delay_s,
+            frequency_hz=None if fit.flat else fit.frequency_hz,
+            frequency_response=None if fit.flat else fit.response,
+        ),
+        sigma=replace(
+            sigma,
+            phase_deg=np.hypot(sigma.phase_deg, np.rad2deg(abs(turn) * fit.delay_sigma_s)),
+            delay_s=fit.delay_sigma_s,
+            frequency_response=None if fit.flat else fit.response_sigma,
+        ),
     )
-    sigma = replace(
-        calibration.sigma,
-        delay_s=fit.delay_sigma_s,
-        frequency_response=None if fit.flat else fit.response_sigma,
-    )
-    return replace(calibration, impairments=imp, sigma=sigma)
 
 
-def skew_s(csi: NDArray[np.complex128], spacing_hz: float) -> NDArray[np.float64]:
+def skew_s(csi: NDArray[np.complexfloating], frequency_hz: NDArray[np.float64]) -> NDArray[np.float64]:
     """Delays (M,) of the channels relative to their mean, from responses (B, M, S) of sources anywhere.
 
     The channels' common course over frequency, block by block, against each channel's own: blind to gains, phases
     and directions. The array's own extent is left in it (at most its size over the speed of light); with several
-    delays in a block it follows the strongest.
+    delays in a block it follows the strongest. frequency_hz : (S,) ascending.
     """
-    f = spacing_hz * np.arange(csi.shape[2])
+    f = frequency_hz
     delay = np.zeros(csi.shape[1])
     for _ in range(_SKEW_ROUNDS):
         turned = csi * np.exp(2j * np.pi * delay[:, None] * f)

@@ -148,7 +148,7 @@ def find_paths(
     found, strongest = find_direct(data, model, period, direct)
     zero, named = _reference(found, strongest, reference_s)
     window = _window(f, zero, period, named, max_delay_s)
-    estimate = _Successive(model, data, found, Search(model, window, prefix), _mistrust(calibration))
+    estimate = _Successive(model, data, found, Search(model, window, prefix), mistrust(calibration))
     estimate.run(max_paths, false_alarm)
     if named == "strongest path" and len(estimate.paths):
         zero = float(estimate.paths.delay_s[int(np.argmax(estimate.power()))])
@@ -174,7 +174,7 @@ def _window(
     return zero - min(early, max_delay_s), zero + min(max_delay_s, period - early)
 
 
-def _mistrust(calibration: Calibration | None) -> float:
+def mistrust(calibration: Calibration | None) -> float:
     """Mean square relative error of the steering vectors that the calibration states; 0 for a nominal array."""
     if calibration is None:
         return 0.0

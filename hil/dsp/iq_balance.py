@@ -54,9 +54,10 @@ class IqBalance:
     def correct(self, samples: NDArray[np.complexfloating]) -> NDArray[np.complex64]:
         """Samples (M, N) without DC and image, complex64."""
         k = self.iq_image[:, None]
-        x = np.asarray(samples) - self.dc_offset[:, None].astype(np.complex64)
         own = 1 / (1 - np.abs(k) ** 2)
-        return own.astype(np.float32) * x - (k * own).astype(np.complex64) * x.conj()
+        x = np.asarray(samples, np.complex64) - self.dc_offset[:, None].astype(np.complex64)
+        direct = np.asarray(own, np.float32) * x
+        return np.asarray(direct - np.asarray(k * own, np.complex64) * x.conj(), np.complex64)
 
 
 def iq_balance(

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.sigmf_files import Recording, open_recording
+from hil import store
+from hil.core.calibration import Calibration
 from hil.core.device import RxConfig, TxConfig
 from hil.core.errors import ConfigError
 from hil.core.frame import StreamInfo
@@ -21,8 +23,9 @@ from hil.core.waveform import Waveform, load_waveform
 from hil.dsp.angle_delay import AngleDelayMapper, subcarrier_frequencies
 from hil.dsp.angle_delay_direct import DirectChoice
 from hil.dsp.angle_delay_looks import separate
-from hil.dsp.angle_delay_paths import PathEstimate, find_paths
+from hil.dsp.angle_delay_paths import PathEstimate, find_paths, mistrust
 from hil.dsp.angle_delay_phase import aligned
+from hil.dsp.angle_delay_verdict import PlaneVerdict, plane_verdict
 from hil.dsp.response import calibrated_response
 from hil.jobs.stated_array import stated_array
 from hil.jobs.transmit import TransmitRequest, waveform_beside
@@ -309,13 +312,20 @@ def _use(settings: AngleDelaySettings, capture: CsiCapture, direct: DirectChoice
         return None
     geometry = capture.stream.geometry
     assert geometry is not None
+    calibration = store.load(settings.calibration)
+    known = calibration.geometry.n_elements == geometry.n_elements
     found = separate(
-        capture.csi, geometry.positions_m, capture.stream.fc_hz, capture.frequency_hz, direct=direct,
-        exact_positions=False,
+        capture.csi, calibration.positions_m if known else geometry.positions_m, capture.stream.fc_hz,
+        capture.frequency_hz, direct=direct,
     )  # fmt: skip
+
+    def judge(loaded: Calibration) -> PlaneVerdict:
+        response = calibrated_response(geometry.positions_m, capture.stream.fc_hz, loaded)
+        return plane_verdict(found.looks, response, found.deviation, mistrust(loaded))
+
     return calibration_for(
         settings.calibration, capture.stream, covariances_of_looks(found, capture), 1,
-        relearn_phase=settings.relearn_phase, stale_ok=settings.stale_ok,
+        relearn_phase=settings.relearn_phase, stale_ok=settings.stale_ok, judge=judge,
     )  # fmt: skip
 
 

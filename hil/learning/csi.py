@@ -103,16 +103,18 @@ class Lessons:
     """What a learner gets from a capture: one source per block, moved to delay zero.
 
     csi : looks one after the other, each with all its blocks; time_s counts on from look to look. settings : with the
-    anchors moved to the times of their look. delay_s, delay_sigma_s (M,) : channel delays that were taken out (zero
-    mean), and their standard deviation
-    (what the directions themselves add to them: see `with_delays`). weight (L B,) : energy of each block.
+    anchors moved to the times of their look. removed_s (M,) : delays that were taken out of the channels around
+    centre_hz, the middle of the band, so that one gain each is left: the channels' own and, of zero mean, what the
+    directions add. looks : the same blocks on the subcarriers frequency_hz (S,) that were sent, still with those
+    that are used; `measure_channels` tells delays and directions apart.
     """
 
     csi: ChannelResponses
     settings: LearnSettings
-    delay_s: NDArray[np.float64]
-    delay_sigma_s: NDArray[np.float64]
-    weight: NDArray[np.float64]
+    removed_s: NDArray[np.float64]
+    centre_hz: float
+    looks: tuple[SourceLook, ...]
+    frequency_hz: NDArray[np.float64]
     notes: tuple[str, ...]
 
 
@@ -169,35 +171,59 @@ def lessons_of(
             "these data show a direct path and no target or emitter", parameters=["gain", "phase"],
             hint="capture with targets in view, longer or with more power; --no-direct-path if there is none",
         )  # fmt: skip
-    delay, sigma = _channel_delays(found, capture.frequency_hz)
-    worst = int(np.argmax(np.abs(delay) / sigma))
+    found, capture, removed = _level(found, capture, parted)
     notes = [*capture.notes, *found.notes]
     responses = found.responses * found.deviation[:, None]
-    if abs(delay[worst]) > _DELAY_SIGMAS * sigma[worst]:
-        responses = responses * np.exp(2j * np.pi * np.outer(delay, capture.frequency_hz))
-        notes.append(
-            f"channel delays of up to {1e12 * abs(delay[worst]):.3g} +- {1e12 * sigma[worst]:.2g} ps (element "
-            f"{worst}) were taken out"
-        )
-    else:
-        delay = np.zeros(len(delay))
     csi, time_s = _stacked(responses, capture)
     if len(found.looks) > 1:
         kind = "targets that stand still" if still else "components"
         notes.append(f"{len(found.looks)} {kind} at different delays were used")
     settings, told = _anchored(settings, found, capture, anchor_range_m, still=still)
-    weight = np.concatenate([np.sum(np.abs(look.values) ** 2, axis=1) for look in found.looks])
-    whole = np.concatenate([_whole(look) for look in found.looks])
-    if not whole.all():
+    whole = np.stack([_whole(look) for look in found.looks])
+    looks = tuple(
+        SourceLook(part[kept], at_zero=True, still=look.still > _STILL)
+        for part, kept, look in zip(responses, whole, found.looks, strict=True)
+    )
+    kept = whole.ravel()
+    if not kept.all():
         notes.append(
-            f"{np.count_nonzero(~whole)} of {len(whole)} blocks, in which the source moved, were left out"
+            f"{np.count_nonzero(~kept)} of {len(kept)} blocks, in which the source moved, were left out"
         )
-        csi, time_s, weight = csi[whole], time_s[whole], weight[whole]
+        csi, time_s = csi[kept], time_s[kept]
     window = _WINDOW_BINS / (capture.spacing_hz * csi.shape[2])
     return Lessons(
-        ChannelResponses(csi, capture.spacing_hz, time_s, None, (-window, window)), settings, delay, sigma, weight,
-        (*notes, *told),
+        ChannelResponses(csi, capture.spacing_hz, time_s, None, (-window, window)), settings, removed,
+        _centre_hz(capture), looks, capture.frequency_hz, (*notes, *told),
     )  # fmt: skip
+
+
+def _centre_hz(capture: CsiCapture) -> float:
+    return float(capture.frequency_hz.mean())
+
+
+def _level(
+    found: Separated, capture: CsiCapture, parted: Callable[[CsiCapture], Separated]
+) -> tuple[Separated, CsiCapture, NDArray[np.float64]]:
+    """The same without delays between the channels, and these (M,); components are told apart better without."""
+    removed = np.zeros(len(found.deviation))
+    span_hz = float(np.ptp(capture.frequency_hz))
+    for _ in range(_LEVEL_ROUNDS):
+        rows = np.concatenate(list(found.responses))
+        energy = np.sum(np.abs(rows) ** 2, axis=(1, 2))
+        strongest = np.sort(np.argsort(-energy, kind="stable")[:_SKEW_BLOCKS])
+        skew = skew_s(rows[strongest], capture.frequency_hz)
+        removed = removed + skew
+        capture = _delayed(capture, -skew)
+        found = parted(capture)
+        if float(np.abs(skew).max()) * span_hz < _LEVEL:
+            break
+    return found, capture, removed
+
+
+def _delayed(capture: CsiCapture, delay_s: NDArray[np.float64]) -> CsiCapture:
+    """Channels later by delay_s (M,), their phases at the middle of the band kept."""
+    turn = np.exp(-2j * np.pi * np.outer(delay_s, capture.frequency_hz - _centre_hz(capture)))
+    return replace(capture, csi=capture.csi * turn.astype(np.complex64))
 
 
 def _whole(look: Look) -> NDArray[np.bool_]:
@@ -242,10 +268,10 @@ def _wandering(found: Separated, capture: CsiCapture, settings: LearnSettings) -
         high = min(high, capture.prefix.clean_s[1] - zero)
     low = _WINDOW_BINS * bin_s if found.direct is not None else max(-bin_s, high - period_s)
     notes = (*capture.notes, *found.notes[:1], "the source changes its delay: each block is searched for it")
-    none = np.zeros(m)
+    look = SourceLook(rest, at_zero=False, still=False)
     return Lessons(
-        ChannelResponses(csi, capture.spacing_hz, time_s, None, (low, max(high, low + bin_s))), settings, none,
-        none + np.inf, np.sum(np.abs(csi) ** 2, axis=(1, 2)), notes,
+        ChannelResponses(csi, capture.spacing_hz, time_s, None, (low, max(high, low + bin_s))), settings,
+        np.zeros(m), _centre_hz(capture), (look,), capture.frequency_hz, notes,
     )  # fmt: skip
 
 
@@ -270,33 +296,6 @@ def _span_s(capture: CsiCapture) -> float:
     """From the first block of one look to the first of the next."""
     time_s = capture.time_s
     return float(time_s[-1] - time_s[0]) + (float(np.diff(time_s).mean()) if len(time_s) > 1 else 1.0)
-
-
-def _channel_delays(
-    found: Separated, frequency_hz: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(M,) delays against the mean and their standard deviations, from the phase slopes of the looks.
-
-    A delay of the channel is the same in all looks; a slope that differs from look to look has another cause, and
-    the delays then count as unknown (zero, infinite).
-    """
-    f = frequency_hz - frequency_hz.mean()
-    n, m = len(found.looks), len(found.deviation)
-    delay, weight = np.zeros((n, m)), np.zeros((n, m))
-    for k, look in enumerate(found.looks):
-        matched = np.einsum("bm,bms->ms", look.values.conj(), found.responses[k])
-        energy = np.sum(np.abs(look.values) ** 2, axis=0)
-        weight[k] = 2 * energy * (2 * np.pi * np.std(f)) ** 2
-        for i in range(m):
-            delay[k, i] = refine_delay(matched[i : i + 1], f, 0.0)
-        delay[k] -= np.average(delay[k], weights=weight[k])
-    mean = np.sum(delay * weight, axis=0) / np.sum(weight, axis=0)
-    spread = float(np.sum(weight * (delay - mean) ** 2))
-    free = (n - 1) * (m - 1)
-    common = float(np.sum(np.sum(weight, axis=0) * mean**2))
-    if n < 2 or spread > max(2.0 * free + 5 * np.sqrt(2.0 * free), 0.05 * common):
-        return np.zeros(m), np.full(m, np.inf)
-    return mean, 1 / np.sqrt(np.sum(weight, axis=0))
 
 
 def _anchored(
@@ -337,17 +336,39 @@ def _anchored(
     return replace(settings, anchors_deg=moved), [note]
 
 
-def with_delays(result: LearnResult, lessons: Lessons, positions_m: NDArray[np.float64]) -> LearnResult:
-    """The result with the channel delays in it: those measured, less what the directions themselves explain."""
-    delay = lessons.delay_s
-    if np.any(delay) and result.peaks_deg.size:
-        u = np.sin(np.deg2rad(result.peaks_deg[:, 0]))
-        known = np.isfinite(u)
-        if known.any():
-            mean_u = float(np.average(u[known], weights=lessons.weight[known]))
-            lead = positions_m[:, 0] * mean_u / SPEED_OF_LIGHT_M_S
-            delay = delay + lead - lead.mean()
-    result.impairments = replace(result.impairments, delay_s=delay)
-    known = np.isfinite(lessons.delay_sigma_s)
-    result.sigma = replace(result.sigma, delay_s=np.where(known, lessons.delay_sigma_s, np.nan))
-    return result
+def lead_taken(
+    lessons: Lessons, impairments: Impairments, stream: StreamInfo, *, planar_sources: bool = False
+) -> Lessons | None:
+    """Lessons without the array's own delays r.u/c, which a wide band shows; None where they do not matter."""
+    csi = lessons.csi
+    model = _model(impairments, stream, planar_sources)
+    band_hz = csi.subcarrier_spacing_hz * csi.n_subcarriers
+    reach_s = float(np.ptp(model.positions_m, axis=0).max()) / SPEED_OF_LIGHT_M_S
+    if not lessons.looks or not lessons.looks[0].at_zero or np.pi * band_hz * reach_s / 2 < _WIDE_RAD:
+        return None
+    out = []
+    f = lessons.frequency_hz - lessons.centre_hz
+    for look in lessons.looks:
+        lead = leads_s(look, model) + lessons.removed_s  # what was taken out holds some of it already
+        out.append(look.responses * np.exp(-2j * np.pi * lead[:, :, None] * f))
+    place = np.rint((lessons.frequency_hz - lessons.frequency_hz[0]) / csi.subcarrier_spacing_hz).astype(int)
+    full = csi.csi.copy()
+    full[..., place] = np.concatenate(out)
+    return replace(lessons, csi=replace(csi, csi=full))
+
+
+def measure_channels(
+    lessons: Lessons, impairments: Impairments, stream: StreamInfo, *, planar_sources: bool = False
+) -> ChannelFit:
+    """Delays and responses of the channels, the array being known now. Raises NotIdentifiable."""
+    model = _model(impairments, stream, planar_sources)
+    fit = channels_of_looks(lessons.looks, lessons.frequency_hz, model)
+    removed = lessons.removed_s - lessons.removed_s[fit.reference]
+    return replace(fit, delay_s=fit.delay_s + removed)
+
+
+def _model(impairments: Impairments, stream: StreamInfo, planar_sources: bool) -> ArrayModel:
+    geometry = stream.geometry
+    assert geometry is not None
+    positions = geometry.positions_m + impairments.position_error_m
+    return ArrayModel(positions, stream.fc_hz, impairments, planar_sources)

@@ -32,6 +32,12 @@ _RATE_TOLERANCE = 2e-6
 #: Symbols are averaged by the receiver where a group has many: a block of its own for each costs time.
 _BLOCKS_PER_GROUP = 4
 _MOST_AVERAGED = 64
+#: Share of a look's energy in one constant vector from which it counts as standing still.
+_STILL = 0.95
+_STILL_COVARIANCES = 24
+
+#: Samples (M, N) complex64 to better ones.
+Mend = Callable[[NDArray[np.complex64]], NDArray[np.complex64]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +47,7 @@ class CsiCapture:
     csi (B, M, S) complex64. frequency_hz (S,) from the carrier, those that were sent. time_s (B,) middle of each group
     since sample 0. first_sample (B,). spacing_hz between columns. snr_db (M,) mean per symbol. symbols (B,) averaged in each
     group. carrier_offset_hz : of the transmitter, removed. prefix : delays read without interference. notes : for the user.
+    begin_samples (B,) : stream sample, modulo the period, at which a period begins at delay zero; None: not known.
     """
 
     csi: NDArray[np.complex64]
@@ -54,6 +61,7 @@ class CsiCapture:
     carrier_offset_hz: float = 0.0
     prefix: CyclicPrefix | None = None
     notes: tuple[str, ...] = field(default=())
+    begin_samples: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.csi)
@@ -70,7 +78,7 @@ class CsiCapture:
         return CsiCapture(
             csi.astype(np.complex64), self.frequency_hz, time_s, self.first_sample[edges], self.spacing_hz,
             self.stream, self.snr_db, np.add.reduceat(self.symbols, edges), self.carrier_offset_hz,
-            self.prefix, self.notes,
+            self.prefix, self.notes, None if self.begin_samples is None else self.begin_samples[edges],
         )  # fmt: skip
 
 
@@ -81,7 +89,7 @@ class CsiGatherer:
     ----------
     waveform : OFDM-like, made for the stream's rate. stream : of all samples. n_samples : expected length of the capture.
     most_groups : groups that the capture is divided into, if it is long enough. own : the transmitter shares the
-        receiver's clock, no carrier offset is looked for.
+        receiver's clock, no carrier offset is looked for. mend : what is done to the samples before, e.g. IQ images.
 
     Raises
     ------
@@ -96,6 +104,7 @@ class CsiGatherer:
         most_groups: int = 512,
         *,
         own: bool = False,
+        mend: Mend | None = None,
     ) -> None:
         layout = waveform.layout
         if layout is None:
@@ -108,7 +117,7 @@ class CsiGatherer:
                 f"made for {waveform.fs_hz:g} S/s, the samples have {stream.fs_hz:g} S/s", where="--waveform",
                 hint="give the waveform that was transmitted, or capture at its rate (--fs)",
             )  # fmt: skip
-        self.waveform, self.stream = waveform, stream
+        self.waveform, self.stream, self._mend = waveform, stream, mend
         self._period = len(waveform.samples)
         symbol = layout.symbol_samples
         per_group = stream.n_channels * len(layout.subcarriers) * 8
@@ -127,6 +136,7 @@ class CsiGatherer:
         self._counts: dict[int, int] = {}
         self._firsts: dict[int, int] = {}
         self._times: dict[int, float] = {}
+        self._begins: dict[int, float] = {}
         self._snr = np.zeros(stream.n_channels)
         self._offset_hz = 0.0
         self._zero: float | None = None
@@ -136,6 +146,7 @@ class CsiGatherer:
     def push(self, samples: NDArray[np.complex64], first_sample: int) -> None:
         """Samples (M, N) from an absolute index on; gaps are allowed."""
         self._pushed += samples.shape[1]
+        samples = samples if self._mend is None else self._mend(samples)
         for block in self._receiver.push(samples, first_sample):
             self._add(block)
 
@@ -156,6 +167,7 @@ class CsiGatherer:
         else:
             self._sums[group], self._counts[group], self._times[group] = csi, 0, 0.0
             self._firsts[group] = block.first_sample
+            self._begins[group] = block.timing_samples
         self._counts[group] += 1
         self._times[group] += block.first_sample / self.stream.fs_hz
         self._snr += 10 ** (np.asarray(block.snr_db, float) / 10)
@@ -177,6 +189,7 @@ class CsiGatherer:
             np.array([self._times[k] for k in keys]) / counts, np.array([self._firsts[k] for k in keys], np.int64),
             self._receiver.subcarrier_spacing_hz, self.stream, 10 * np.log10(np.maximum(self._snr / self._n, 1e-12)),
             counts * self._average, self._offset_hz / self._n, self._prefix(), notes,
+            np.array([self._begins[k] for k in keys]),
         )  # fmt: skip
 
     def _prefix(self) -> CyclicPrefix:
@@ -197,6 +210,7 @@ def csi_of_recording(
     *,
     most_groups: int = 512,
     own: bool = False,
+    mend: Mend | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> CsiCapture:
     """Channel responses of samples start..end (places in the file), all of one epoch and configuration.
@@ -207,7 +221,7 @@ def csi_of_recording(
     """
     stream = recording.segment_at(start).stream
     bits = stream.device.full_scale_bits
-    gather = CsiGatherer(waveform, stream, end - start, most_groups, own=own)
+    gather = CsiGatherer(waveform, stream, end - start, most_groups, own=own, mend=mend)
     for segment in recording.segments:
         if (segment.stream.epoch.id, segment.stream.config) != (stream.epoch.id, stream.config):
             continue
@@ -250,9 +264,12 @@ class CsiTap:
 def covariances_of_looks(separated: Separated, capture: CsiCapture) -> CovarianceBatch:
     """Covariances with one source each: the values of each look over groups of blocks. May be empty."""
     m = len(separated.deviation)
-    size = max(2 * m, 8)
     covariance: list[NDArray[Any]] = []
     first: list[int] = []
+    blocks = len(capture)
+    # what stands still may be summed for longer: weak targets need it
+    still = all(look.still > _STILL for look in separated.looks)
+    size = max(2 * m, 8, blocks // _STILL_COVARIANCES if still else 0)
     for k, look in enumerate(separated.looks):
         values = look.values * separated.deviation
         for low in range(0, len(values) - size + 1, size):

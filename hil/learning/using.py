@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from calib.result import GaugeRequest
 from hil import store
@@ -11,6 +13,18 @@ from hil.core.calibration import Calibration
 from hil.core.errors import CalibrationMismatch
 from hil.core.frame import StreamInfo
 from hil.learning.observe import CovarianceBatch
+
+
+class Judgement(Protocol):
+    """Outcome of a test of a calibration by live data. silent : the data cannot say."""
+
+    @property
+    def verified(self) -> bool: ...
+    @property
+    def silent(self) -> bool: ...
+    @property
+    def words(self) -> str: ...
+
 
 #: Fewer blocks than this prove nothing.
 _MIN_BLOCKS = 20
@@ -37,10 +51,12 @@ def calibration_for(
     *,
     relearn_phase: bool = False,
     stale_ok: str | None = None,
+    judge: Callable[[Calibration], Judgement] | None = None,
 ) -> CalibrationInUse:
     """Load a calibration and decide whether it may be used on this stream.
 
-    batch : covariances of the data at hand; they confirm or refute it by the label-free null depth.
+    batch : covariances of the data at hand; they confirm or refute it by the label-free null depth. judge : a better
+    test of these data instead.
 
     Raises
     ------
@@ -54,11 +70,13 @@ def calibration_for(
         return CalibrationInUse(calibration, "valid")
     if found.status == "mismatch" or found.status == "expired":
         return CalibrationInUse(replace(calibration, stale_reason=reason), "stale", found.reason)
-    if len(batch) < _MIN_BLOCKS:
+    if judge is None and len(batch) < _MIN_BLOCKS:
         return CalibrationInUse(calibration, "unverified", "too few blocks to confirm it")
-    verdict = _verify(calibration, batch, n_sources)
+    verdict: Judgement = judge(calibration) if judge is not None else _verify(calibration, batch, n_sources)
     if verdict.verified:
         return CalibrationInUse(calibration, "verified", verdict.words)
+    if verdict.silent and found.status == "unverified" and not relearn_phase:
+        return CalibrationInUse(calibration, "unverified", verdict.words)
     if relearn_phase:
         return _relearned(calibration, stream, batch, n_sources)
     if reason:
@@ -70,7 +88,7 @@ def calibration_for(
     )
 
 
-def _verify(calibration: Calibration, batch: CovarianceBatch, n_sources: int | None):
+def _verify(calibration: Calibration, batch: CovarianceBatch, n_sources: int | None) -> Judgement:
     from calib.observations import Observations
     from calib.verdict import verify
 

@@ -72,8 +72,8 @@ def test_a_delay_is_not_taken_for_a_phase() -> None:
 
 def test_blind_skew_finds_large_delays() -> None:
     rng = np.random.default_rng(1)
-    y, _, _, delay, _ = _made(rng, snr_db=10.0, delay_std_s=50e-9)
-    np.testing.assert_allclose(skew_s(y, SPACING_HZ), delay - delay.mean(), atol=3e-9)
+    y, _, f, delay, _ = _made(rng, snr_db=10.0, delay_std_s=50e-9)
+    np.testing.assert_allclose(skew_s(y, f), delay - delay.mean(), atol=3e-9)
 
 
 def test_refusals() -> None:
