@@ -17,7 +17,7 @@ from tests.conformance.soapy_remote.counter_server import CounterSource
 Serve = Callable[..., SoapyServer]
 
 #: Reads `total` samples of a counter and compares every one, and every time stamp.
-_COUNT = """
+COUNT = """
 def count(d, channels, total, fmt, rate=61.44e6, **args):
     s = d.setupStream(RX, fmt, channels, {k.replace("_", ":"): v for k, v in args.items()})
     n = d.getStreamMTU(s)
@@ -49,7 +49,7 @@ def count(d, channels, total, fmt, rate=61.44e6, **args):
 def test_two_million_samples_are_exact(serve: Serve, channels: str, fmt: str, mtu: int, wire: str) -> None:
     url = serve(CounterSource(), free_running=True).url
     code = f'tell(**count(make(), {channels}, 2_000_000, {fmt}, remote_mtu="{mtu}", remote_format="{wire}"))'
-    told = client(url, _COUNT + code)[0]
+    told = client(url, COUNT + code)[0]
     assert told["ok"]
     assert told["n"] >= 2_000_000
     assert told["bad"] == 0
@@ -60,7 +60,7 @@ def test_two_million_samples_are_exact(serve: Serve, channels: str, fmt: str, mt
 def test_a_hundred_million_samples_on_four_channels_are_exact() -> None:
     with counter_process(0) as url:
         code = 'tell(**count(make(), [0, 1, 2, 3], 100_000_000, CF32, remote_mtu="262144"))'
-        told = client(url, _COUNT + code, timeout_s=600)[0]
+        told = client(url, COUNT + code, timeout_s=600)[0]
     assert (told["ok"], told["bad"]) == (True, 0)
     assert told["n"] >= 100_000_000
     assert told["late_ns"] <= 1.0
@@ -74,7 +74,7 @@ def test_over_udp_and_by_the_clock(serve: Serve) -> None:
     tell(**count(d, [0, 2], 200_000, CS16, rate=1e6, remote_prot="udp"))
     tell(**count(d, [0, 2], 200_000, CS16, rate=1e6))
     """
-    for told in client(url, _COUNT + dedent(code)):
+    for told in client(url, COUNT + dedent(code)):
         assert told["bad"] == 0, told
         assert told["late_ns"] <= 1.0
 
