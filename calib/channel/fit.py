@@ -210,9 +210,7 @@ def _bins(
     return grid, np.asarray(mean, np.complex128), 1.0 / np.sqrt(total)
 
 
-def with_channels(
-    calibration: Calibration, fit: ChannelFit, *, centre_hz: float = 0.0
-) -> Calibration:
+def with_channels(calibration: Calibration, fit: ChannelFit, *, centre_hz: float = 0.0) -> Calibration:
     """The calibration with delays, their sigma and, where channels are not flat, the frequency response.
 
     centre_hz : frequency, from the carrier, at which the calibration's gains hold: the middle of the band that they

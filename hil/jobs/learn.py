@@ -28,6 +28,7 @@ from hil.jobs.stated_array import stated_array
 from hil.learning.batch import learn_batch, require_good, require_learnable, to_calibration
 from hil.learning.observe import CovarianceBatch, longest_epoch, observe_recording
 from hil.learning.race import RaceTeacher
+from hil.learning.receivers import ReceiverErrors
 from hil.learning.settings import LearnSettings
 from hil.session import Session, SessionSummary, open_session
 from sim_backend.truth import read_truth
@@ -50,7 +51,8 @@ class Teacher(Protocol):
 
 @dataclass(slots=True)
 class LearnedArray:
-    """What `hil learn` reports; `problem` is what exit code 4 stands for. race: the table, if there was one."""
+    """What `hil learn` reports; `problem` is what exit code 4 stands for. race: the table, if there was one.
+    receivers: what only a known waveform shows."""
 
     stream: StreamInfo
     settings: LearnSettings
@@ -63,6 +65,7 @@ class LearnedArray:
     file: str = ""
     session: SessionSummary | None = None
     race: RaceResult | None = None
+    receivers: ReceiverErrors | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON object of contract.md."""
@@ -105,6 +108,8 @@ class LearnedArray:
             out["sigma"] = {
                 "gain_db": cal.sigma.gain_db, "phase_deg": cal.sigma.phase_deg, "position_m": cal.sigma.position_m,
             }  # fmt: skip
+        if self.receivers is not None:
+            out["channels"] = self.receivers.as_dict()
         if self.session is not None:
             s = self.session
             out |= {

@@ -7,23 +7,29 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack
 
+from calib.channel.fit import ChannelFit
 from calib.csi import ChannelResponses
 from calib.observations import Observations
 from calib.registry import CSI_METHODS, get_method
 from calib.result import GaugeRequest, LearnOptions, LearnResult, Progress
-from drivers.sigmf_files import open_recording
+from drivers.sigmf_files import Recording, open_recording
+from hil.core.errors import NotIdentifiable, ShapeError
 from hil.core.frame import StreamInfo
 from hil.core.geometry import ArrayGeometry
+from hil.core.waveform import Waveform
 from hil.dsp.angle_delay_direct import DirectChoice
+from hil.dsp.iq_balance import IqBalance
 from hil.jobs.angle_delay import transmitted, waveform_of
 from hil.jobs.learn import LearnedArray, learn_blocks, teacher_for
 from hil.jobs.learn_labels import LabelSource, LabelTeacher
 from hil.jobs.stated_array import stated_array
 from hil.learning.batch import require_learnable
-from hil.learning.csi import Lessons, batch_of, lessons_of, read_csi, with_delays
-from hil.learning.csi_recording import csi_of_recording
+from hil.learning.csi import Lessons, batch_of, lessons_of, measure_channels, read_csi, without_leads
+from hil.learning.csi_recording import CsiCapture, Mend, csi_of_recording
+from hil.learning.iq_recording import iq_of_recording
 from hil.learning.observe import longest_epoch
 from hil.learning.race import RaceTeacher
+from hil.learning.receivers import ReceiverErrors, stands_out
 from hil.learning.settings import LearnSettings
 
 #: Blocks per second that a capture is divided into: twenty per dwell of a 10 ms hop.
@@ -37,7 +43,7 @@ class CsiTeacher:
 
     csi: ChannelResponses
     name: str
-    lessons: Lessons | None = None
+    notes: tuple[str, ...] = ()
 
     def __call__(
         self,
@@ -51,9 +57,7 @@ class CsiTeacher:
         """Raises what the method raises."""
         del obs, n_sources
         result = get_method(self.name)(self.csi, geometry, fc_hz, gauge, **options)
-        if self.lessons is not None:
-            result = with_delays(result, self.lessons, geometry.positions_m)
-            result.notes += self.lessons.notes
+        result.notes += self.notes
         return result
 
 
@@ -92,7 +96,9 @@ def learn_waveform(
     """Learn from a recording in which a known waveform arrives: from emitters, or as echoes of one's own transmission.
 
     The direct path of a transmitter beside the array is removed first. Every target that is alone at its delay is a
-    look at the array; the angle that a line leaves open comes from an anchor or a support.
+    look at the array; the angle that a line leaves open comes from an anchor or a support. IQ images and DC are taken
+    out before the waveform is demodulated for good, delays between the channels before gains are learned; both are
+    in the calibration.
 
     Raises
     ------
@@ -108,12 +114,69 @@ def learn_waveform(
             end = min(end, start + round(seconds * stream.fs_hz))
         own = transmitted(recording)
         groups = max(1, min(_MOST_GROUPS, round((end - start) / stream.fs_hz * _GROUPS_PER_S)))
-        capture = csi_of_recording(recording, wave, start, end, most_groups=groups, own=own)
+        capture, iq, left_out = _demodulated(recording, wave, start, end, groups, own=own)
         digest = recording.sha256()
     lessons = lessons_of(
         replace(capture, stream=stream), settings, direct=direct, own=own, anchor_range_m=anchor_range_m
     )
-    return _learn(lessons.csi, stream, lessons.settings, digest, progress, labels, lessons)
+
+    def learned_from(given: Lessons) -> LearnedArray:
+        return _learn(given.csi, stream, given.settings, digest, progress, labels, given.notes)
+
+    return _with_receivers(learned_from, lessons, stream, iq, left_out)
+
+
+def _demodulated(
+    recording: Recording, waveform: Waveform, start: int, end: int, groups: int, *, own: bool
+) -> tuple[CsiCapture, IqBalance | None, list[str]]:
+    """(channel responses, IQ image and DC that were taken out of the samples before, what was left out)."""
+
+    def demodulate(mend: Mend | None = None) -> CsiCapture:
+        return csi_of_recording(recording, waveform, start, end, most_groups=groups, own=own, mend=mend)
+
+    capture = demodulate()
+    try:
+        iq = iq_of_recording(recording, waveform, capture, start, end, own=own)
+    except (NotIdentifiable, ShapeError) as err:
+        return capture, None, [f"IQ image and DC: {err}"]
+    return (demodulate(iq.correct) if stands_out(iq) else capture), iq, []
+
+
+def _with_receivers(
+    learn: Callable[[Lessons], LearnedArray],
+    lessons: Lessons,
+    stream: StreamInfo,
+    iq: IqBalance | None,
+    left_out: list[str],
+) -> LearnedArray:
+    """Learn; then, the array being known, the channels' delays and responses. Wide bands are learned again."""
+    learned = learn(lessons)
+    fit: ChannelFit | None = None
+    for again in (True, False):
+        if learned.calibration is None:
+            return learned
+        known = learned.calibration.impairments
+        planar = learned.settings.method == "planar-2d"
+        try:
+            fit = measure_channels(lessons, known, stream, planar_sources=planar)
+        except NotIdentifiable as err:
+            left_out.append(str(err))
+            break
+        narrow = without_leads(lessons, fit, known, stream, planar_sources=planar) if again else None
+        if narrow is None:
+            break
+        second = learn(narrow)
+        if second.calibration is None or (second.problem is not None and learned.problem is None):
+            break
+        second.seconds += learned.seconds
+        learned = second
+    errors = ReceiverErrors(fit, iq, lessons.centre_hz, tuple(left_out))
+    if learned.calibration is not None:
+        learned.calibration = errors.into(learned.calibration)
+    if learned.result is not None:
+        learned.result.notes += errors.notes()
+    learned.receivers = errors
+    return learned
 
 
 def _learn(
@@ -123,12 +186,12 @@ def _learn(
     digest: str,
     progress: Callable[[Progress], None] | None,
     labels: LabelSource | None,
-    lessons: Lessons | None = None,
+    notes: tuple[str, ...] = (),
 ) -> LearnedArray:
     batch = batch_of(csi, stream)
     teacher: CsiTeacher | RaceTeacher | LabelTeacher | None
     if settings.method in CSI_METHODS and labels is None:
-        teacher = CsiTeacher(csi, settings.method, lessons)
+        teacher = CsiTeacher(csi, settings.method, notes)
     else:
         teacher = teacher_for(settings, labels)
         if isinstance(teacher, RaceTeacher):

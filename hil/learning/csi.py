@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from calib.channel.fit import ChannelFit, skew_s
+from calib.channel.looks import ArrayModel, SourceLook, channels_of_looks, leads_s, separation_loss
 from calib.csi import ChannelResponses, load
-from calib.result import LearnResult
 from hil.core.device import DeviceInfo, RxConfig, WireFormat
 from hil.core.epoch import Epoch
 from hil.core.errors import ConfigError, NotIdentifiable, ShapeError
 from hil.core.frame import StreamInfo
 from hil.core.geometry import parse_array
+from hil.core.impairments import Impairments
 from hil.core.units import SPEED_OF_LIGHT_M_S
-from hil.dsp.angle_delay_direct import DirectChoice, refine_delay
+from hil.dsp.angle_delay_direct import DirectChoice
 from hil.dsp.angle_delay_looks import Look, Separated, separate
 from hil.learning.csi_recording import CsiCapture
 from hil.learning.observe import CovarianceBatch
@@ -29,7 +32,12 @@ _MOST_SAMPLES = 2.0**62
 _STILL = 0.95
 #: A scene that stands still is averaged to this many blocks: enough for every test, each with little noise.
 _STILL_BLOCKS = 96
-_DELAY_SIGMAS = 5.0
+#: Rounds and remainder (turns over the band) of levelling the channels' delays, from so many blocks.
+_LEVEL_ROUNDS = 3
+_LEVEL = 1e-4
+_SKEW_BLOCKS = 256
+#: Phase at the band's edge from the array's own size, from which on it is taken out and the array learned again.
+_WIDE_RAD = 0.1
 #: Neighbouring blocks of one direction differ by no more than this (one minus squared correlation) beyond noise.
 _ALIKE = 1e-3
 #: Below this share at fixed delays the delays are not fixed.
@@ -106,7 +114,7 @@ class Lessons:
     anchors moved to the times of their look. removed_s (M,) : delays that were taken out of the channels around
     centre_hz, the middle of the band, so that one gain each is left: the channels' own and, of zero mean, what the
     directions add. looks : the same blocks on the subcarriers frequency_hz (S,) that were sent, still with those
-    that are used; `measure_channels` tells delays and directions apart.
+    that are used; `measure_channels` tells delays and directions apart. loss (M,) : of `separation_loss`.
     """
 
     csi: ChannelResponses
@@ -115,6 +123,7 @@ class Lessons:
     centre_hz: float
     looks: tuple[SourceLook, ...]
     frequency_hz: NDArray[np.float64]
+    loss: NDArray[np.float64]
     notes: tuple[str, ...]
 
 
@@ -193,12 +202,19 @@ def lessons_of(
     window = _WINDOW_BINS / (capture.spacing_hz * csi.shape[2])
     return Lessons(
         ChannelResponses(csi, capture.spacing_hz, time_s, None, (-window, window)), settings, removed,
-        _centre_hz(capture), looks, capture.frequency_hz, (*notes, *told),
+        _centre_hz(capture), looks, capture.frequency_hz, _loss(found, capture, still=still), (*notes, *told),
     )  # fmt: skip
 
 
 def _centre_hz(capture: CsiCapture) -> float:
     return float(capture.frequency_hz.mean())
+
+
+def _loss(found: Separated, capture: CsiCapture, *, still: bool) -> NDArray[np.float64]:
+    delays = np.array([look.delay_s for look in found.looks])
+    vectors = np.stack([look.vector for look in found.looks])
+    others = np.array([] if found.direct is None else [found.direct.delay_s])
+    return separation_loss(capture.frequency_hz, delays, vectors, others, still=still)
 
 
 def _level(
@@ -271,7 +287,7 @@ def _wandering(found: Separated, capture: CsiCapture, settings: LearnSettings) -
     look = SourceLook(rest, at_zero=False, still=False)
     return Lessons(
         ChannelResponses(csi, capture.spacing_hz, time_s, None, (low, max(high, low + bin_s))), settings,
-        np.zeros(m), _centre_hz(capture), (look,), capture.frequency_hz, notes,
+        np.zeros(m), _centre_hz(capture), (look,), capture.frequency_hz, np.ones(m), notes,
     )  # fmt: skip
 
 
@@ -336,25 +352,28 @@ def _anchored(
     return replace(settings, anchors_deg=moved), [note]
 
 
-def lead_taken(
-    lessons: Lessons, impairments: Impairments, stream: StreamInfo, *, planar_sources: bool = False
+def without_leads(
+    lessons: Lessons,
+    fit: ChannelFit,
+    impairments: Impairments,
+    stream: StreamInfo,
+    *,
+    planar_sources: bool = False,
 ) -> Lessons | None:
     """Lessons without the array's own delays r.u/c, which a wide band shows; None where they do not matter."""
     csi = lessons.csi
     model = _model(impairments, stream, planar_sources)
     band_hz = csi.subcarrier_spacing_hz * csi.n_subcarriers
     reach_s = float(np.ptp(model.positions_m, axis=0).max()) / SPEED_OF_LIGHT_M_S
-    if not lessons.looks or not lessons.looks[0].at_zero or np.pi * band_hz * reach_s / 2 < _WIDE_RAD:
+    if not all(look.at_zero for look in lessons.looks) or np.pi * band_hz * reach_s / 2 < _WIDE_RAD:
         return None
-    out = []
-    f = lessons.frequency_hz - lessons.centre_hz
-    for look in lessons.looks:
-        lead = leads_s(look, model) + lessons.removed_s  # what was taken out holds some of it already
-        out.append(look.responses * np.exp(-2j * np.pi * lead[:, :, None] * f))
-    place = np.rint((lessons.frequency_hz - lessons.frequency_hz[0]) / csi.subcarrier_spacing_hz).astype(int)
-    full = csi.csi.copy()
-    full[..., place] = np.concatenate(out)
-    return replace(lessons, csi=replace(csi, csi=full))
+    rest_s = fit.delay_s - lessons.removed_s
+    late_s = np.concatenate([rest_s - leads_s(look, lessons.frequency_hz, model) for look in lessons.looks])
+    late_s -= late_s.mean(axis=1, keepdims=True)
+    steps = csi.subcarrier_spacing_hz * np.arange(csi.n_subcarriers)
+    f = lessons.frequency_hz[0] - lessons.centre_hz + steps
+    turned = csi.csi * np.exp(2j * np.pi * late_s[:, :, None] * f)
+    return replace(lessons, csi=replace(csi, csi=turned))
 
 
 def measure_channels(
@@ -364,7 +383,8 @@ def measure_channels(
     model = _model(impairments, stream, planar_sources)
     fit = channels_of_looks(lessons.looks, lessons.frequency_hz, model)
     removed = lessons.removed_s - lessons.removed_s[fit.reference]
-    return replace(fit, delay_s=fit.delay_s + removed)
+    loss = np.maximum(lessons.loss, lessons.loss[fit.reference])
+    return replace(fit, delay_s=fit.delay_s + removed, delay_sigma_s=fit.delay_sigma_s * loss)
 
 
 def _model(impairments: Impairments, stream: StreamInfo, planar_sources: bool) -> ArrayModel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from calib.channel.fit import fit_channels, skew_s
 from hil.core.errors import NotIdentifiable, ShapeError
@@ -13,7 +14,7 @@ SPACING_HZ = 30e3
 
 def _made(rng, *, m=6, s=48, b=60, snr_db=10.0, ripple=0.0, delay_std_s=2e-9):
     """csi, model, carriers, delays, response of one source at random directions with its own multipath."""
-    f = (np.arange(s) - s // 2) * SPACING_HZ
+    f: NDArray[np.float64] = (np.arange(s, dtype=np.float64) - s // 2) * SPACING_HZ
     model = np.exp(2j * np.pi * 0.5 * np.arange(m) * np.sin(rng.uniform(-1, 1, b))[:, None])
     beta = np.exp(-2j * np.pi * f * rng.uniform(0, 3e-6, (b, 1))) + 0.3 * np.exp(-2j * np.pi * f * 4e-6)
     beta = beta * np.exp(2j * np.pi * rng.random((b, 1)))
