@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +15,14 @@ from drivers.board_blocks import Interrupted, Source, WireBlock
 from drivers.fractional_delay import REACH, FractionalDelay
 from drivers.sounding import Repeater, sounding
 from hil.core.device import RxConfig, WireBuffer
-from hil.core.errors import CaptureError, ConnectionLost, DeviceTimeout, StreamStopped
+from hil.core.errors import CaptureError, ConnectionLost, DeviceError, DeviceTimeout, StreamStopped
 from hil.core.frame import FrameFlag
 
 #: (largest offset in s, segments of 8192 samples): first where starts lie in practice, then as far as promised.
 _SEARCHES = ((0.03, 16), (0.25, 16))
 _SLIP_CHECK_S = 1.0
 _MAX_TIME_APART_S = 1.0
+REALIGNMENTS = 8
 #: After noise was sent for the alignment: how long the waveform may take to come back, and how far behind a device may be.
 _SETTLE_S = 0.1
 _BEHIND_S = 2.0
@@ -101,6 +102,14 @@ class Taken:
     time_ns: float | None = None
 
 
+def misaligned(uri: str) -> CaptureError:
+    """What `read` of an array raises after REALIGNMENTS tries."""
+    return CaptureError(
+        f"{uri}: the devices lose samples faster than they can be aligned",
+        hint="lower the rate, or read from fewer devices",
+    )
+
+
 class ArrayIntake:
     """Streams of all boards that have selected channels.
 
@@ -144,7 +153,8 @@ class ArrayIntake:
 
     def close(self) -> None:
         """Close all buffers."""
-        self._sounding.close()
+        with suppress(DeviceError):  # it is silent then, and what ended the alignment is told
+            self._sounding.close()
         for source in self._sources:
             source.stream.end()
         for source in self._sources:

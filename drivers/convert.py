@@ -45,7 +45,7 @@ def wire_to_complex(
     parts = out.view(np.float32).reshape(n_channels, n, 2)
     if wire.dtype == np.dtype("<f4"):
         parts[...] = wire.transpose(1, 0, 2)
-        return out, _count_clipped_float(parts)
+        return out, _count_clipped_float(parts, full_scale_bits)
     # I and Q move as one 32-bit word: a transpose of words is several times faster than one of int16 pairs
     words = wire.view(np.int32)[..., 0]
     scale = np.float32(2.0 ** (1 - full_scale_bits))
@@ -60,8 +60,10 @@ def wire_to_complex(
     return out, clipped
 
 
-def _count_clipped_float(parts: NDArray[np.float32]) -> NDArray[np.int64]:
-    return (np.abs(parts) >= 1.0).any(axis=2).sum(axis=1).astype(np.int64)
+def _count_clipped_float(parts: NDArray[np.float32], bits: int) -> NDArray[np.int64]:
+    # the positive rail of a converter is one step below full scale
+    top = np.float32(1.0 - 2.0 ** (1 - bits))
+    return ((parts >= top) | (parts <= -1.0)).any(axis=2).sum(axis=1).astype(np.int64)
 
 
 def convert(block: Block, out: NDArray[np.complex64] | None = None) -> tuple[Frame, NDArray[np.int64]]:

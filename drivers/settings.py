@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from hil.core.device import Range
+from hil.core.device import GainMode, Range, RxConfig
 from hil.core.errors import UnsupportedSetting
 
 
@@ -45,3 +45,25 @@ def gains_per_channel(
     if len(gains) != n_channels:
         raise UnsupportedSetting("gain_db", gains, f"one value, or {n_channels} for the channels", uri=uri)
     return gains
+
+
+def restored(before: RxConfig | None, want: RxConfig) -> RxConfig:
+    """The request after a reconnection: what it leaves open is as it was, not as the device powers up.
+
+    Gains only where they were set by hand and the channels are the same.
+    """
+    if before is None:
+        return want
+    same = want.channels in (None, before.channels)
+    by_hand = same and before.gain_mode is GainMode.MANUAL is want.gain_mode
+    return RxConfig(
+        fc_hz=before.fc_hz if want.fc_hz is None else want.fc_hz,
+        fs_hz=before.fs_hz if want.fs_hz is None else want.fs_hz,
+        bandwidth_hz=before.bandwidth_hz
+        if want.bandwidth_hz is None and want.fs_hz is None
+        else want.bandwidth_hz,
+        gain_db=before.gain_db if want.gain_db is None and by_hand else want.gain_db,
+        gain_mode=want.gain_mode,
+        channels=before.channels if want.channels is None else want.channels,
+        block_samples=before.block_samples if want.block_samples is None else want.block_samples,
+    )

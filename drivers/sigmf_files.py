@@ -20,6 +20,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from drivers.sigmf_annotations import JOURNAL_KEY, Annotation, journal_annotations, read_annotations
 from drivers.sigmf_checks import MAX_CHANNELS as MAX_CHANNELS
 from drivers.sigmf_checks import MAX_METADATA_BYTES as MAX_METADATA_BYTES
 from drivers.sigmf_checks import (
@@ -40,7 +41,7 @@ from hil.core.errors import RecordingError
 from hil.core.frame import StreamInfo
 from hil.core.geometry import ArrayGeometry
 
-#: Segments of a recording that was not closed, one JSON object a line.
+#: Segments and annotations of a recording that was not closed, one JSON object a line.
 JOURNAL_SUFFIX = ".hil-journal"
 _META, _DATA = ".sigmf-meta", ".sigmf-data"
 _FOREIGN = "supported: complex samples in the formats ci16_le and cf32_le"
@@ -81,7 +82,7 @@ class Recording:
     ----------
     path, kind : what was opened; "collection" or "interleaved".
     n_samples, n_channels : per channel, whole samples that every channel has.
-    segments : in order, without empty ones. wire : WireFormat. fs_hz.
+    segments : in order, without empty ones. annotations : what was noticed while it was made. wire : WireFormat. fs_hz.
     complete : it was closed properly (always True for foreign ones). ours : written by this program.
     global_keys : SigMF `global` object of the first member. sha512 : of each data file, "" if not noted.
     """
@@ -109,6 +110,7 @@ class Recording:
         self._frame_bytes = per_file * 2 * self.wire.dtype.itemsize
         self.n_samples = min(regular_size(f) for f in self.data_files) // self._frame_bytes
         self.segments: tuple[Segment, ...] = ()
+        self.annotations: tuple[Annotation, ...] = ()
         self._lock = threading.Lock()
 
     @property
@@ -246,7 +248,7 @@ def _open_interleaved(path: Path) -> Recording:
     data = path.with_name(file_name(keys.get("core:dataset", path.stem + _DATA), path))
     sha512 = text(keys, "core:sha512", path)
     recording = Recording(path, "interleaved", [data], n_channels, keys, [sha512])
-    return _describe(recording, items(metadata, "captures", path), {})
+    return _describe(recording, metadata, {})
 
 
 def _open_collection(path: Path) -> Recording:
@@ -275,7 +277,7 @@ def _open_collection(path: Path) -> Recording:
         sha512.append(text(keys, "core:sha512", member))
     data = [m.with_suffix(_DATA) for m in members]
     recording = Recording(path, "collection", data, len(members), first["global"], sha512)
-    return _describe(recording, items(first, "captures", path), collection)
+    return _describe(recording, first, collection)
 
 
 def _read_metadata(path: Path, checked: bool = False) -> dict[str, Any]:
@@ -291,10 +293,11 @@ def _read_metadata(path: Path, checked: bool = False) -> dict[str, Any]:
     return metadata
 
 
-def _describe(recording: Recording, captures: list[Any], collection: Mapping[str, Any]) -> Recording:
+def _describe(recording: Recording, metadata: Mapping[str, Any], collection: Mapping[str, Any]) -> Recording:
     where = recording.path
-    if not recording.complete:
-        captures = _journal(recording) or captures
+    captures, noted = items(metadata, "captures", where), metadata.get("annotations")
+    journal, journal_notes = ([], []) if recording.complete else _journal(recording)
+    captures = journal or captures
     raw = read_segments(captures, recording.n_samples, where)
     keys = recording.global_keys
     identity = hashlib.sha256(repr(sorted((k, str(v)) for k, v in keys.items())).encode()).hexdigest()[:32]
@@ -309,6 +312,11 @@ def _describe(recording: Recording, captures: list[Any], collection: Mapping[str
         segments.append(_segment(segment, end, stream, segments[k - 1] if k else None))
         previous = segment
     recording.segments = tuple(segments)
+    if journal:
+        starts = [(s.start, s.global_index) for s in segments]
+        recording.annotations = journal_annotations(journal_notes, starts, recording.n_samples)
+    elif isinstance(noted, list):
+        recording.annotations = read_annotations(noted, recording.n_samples)
     return recording
 
 
@@ -324,17 +332,20 @@ def _segment(raw: RawSegment, end: int, stream: StreamInfo, before: Segment | No
     )  # fmt: skip
 
 
-def _journal(recording: Recording) -> list[Any]:
-    """Segments noted by a writer that never came to closing; a half last line is ignored."""
+def _journal(recording: Recording) -> tuple[list[Any], list[Any]]:
+    """Segments and annotations noted by a writer that never came to closing; a half last line is ignored."""
     path = recording.path.with_name(recording.path.stem + JOURNAL_SUFFIX)
     if not path.exists():
-        return []
-    lines = read_limited(path).split(b"\n")[:-1]
-    segments = []
-    for line in lines:
+        return [], []
+    segments, noted = [], []
+    for line in read_limited(path).split(b"\n")[:-1]:
         try:
-            segments.append(parse_object(line, path))
+            value = parse_object(line, path)
         except RecordingError:
             break  # what follows a damaged line cannot be trusted
+        if JOURNAL_KEY in value:
+            noted.append(value[JOURNAL_KEY])
+        else:
+            segments.append(value)
     check_extension({"captures": segments}, path)
-    return segments
+    return segments, noted

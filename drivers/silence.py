@@ -14,10 +14,12 @@ MAY_TRANSMIT = (
     "(any `hil capture DEVICE OUT --transmit WAVEFORM` does), which silences it first"
 )
 
+_ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
 
 @contextmanager
 def finish_first() -> Iterator[None]:
-    """Run the block to its end; Ctrl-C and SIGTERM that arrive meanwhile take effect after it.
+    """Run the block to its end; Ctrl-C, SIGTERM and a closed terminal that arrive meanwhile take effect after it.
 
     Python runs signal handlers in the main thread only: elsewhere nothing can interrupt the block.
     """
@@ -31,7 +33,7 @@ def finish_first() -> Iterator[None]:
         del frame
         came.append(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _ENDING:
         handler = signal.getsignal(number)
         if handler is not None:  # None: not set from Python, and could not be put back
             handlers[number] = handler

@@ -25,6 +25,10 @@ class Repeater(Protocol):
         """See hil.core.device.TxDevice."""
         ...
 
+    def replace(self, present: NDArray[np.complex64], samples: NDArray[np.complex64]) -> None:
+        """`send_cyclic`, but only if `present` is still the very array that is being repeated."""
+        ...
+
 
 @contextmanager
 def sounding(transmitter: Repeater | None) -> Iterator[bool]:
@@ -36,11 +40,13 @@ def sounding(transmitter: Repeater | None) -> Iterator[bool]:
     if transmitter is None or waveform is None or waveform.shape[1] >= PERIOD_SAMPLES:
         yield False
         return
-    transmitter.send_cyclic(noise_like(waveform))
+    transmitter.replace(waveform, noise_like(waveform))
+    noise = transmitter.repeated
     try:
         yield True
     finally:
-        transmitter.send_cyclic(waveform)
+        if noise is not None:  # unless somebody stopped it, or sends something else by now
+            transmitter.replace(noise, waveform)
 
 
 def noise_like(waveform: NDArray[np.complex64]) -> NDArray[np.complex64]:

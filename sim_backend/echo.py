@@ -28,6 +28,10 @@ from sim_backend.motion import Table as Turntable
 from sim_backend.scene import Scene
 
 
+#: Periods longer than this are delayed piece by piece, too: making their tables would hold a board up for seconds.
+_LONGEST_TABLE = 1 << 17
+
+
 class Echoes:
     """What the array's own transmissions add to its receivers. Thread-safe.
 
@@ -90,6 +94,7 @@ class Echoes:
             return
         one = heard[0]
         steady = len(heard) == 1 and one.wave.cyclic and one.begins <= low and one.ends >= high
+        steady = steady and one.wave.samples.shape[1] <= _LONGEST_TABLE
         if steady:
             self._still.add_steady(out, state, first, tx, one, heading_deg)
         else:

@@ -28,7 +28,7 @@ _ROUNDS = 30
 _CLOSE = 1e-10
 _SKEW_ROUNDS = 3
 #: A response is stored where flat channels would show its misfit once in a million fits.
-_FLAT_SIGMAS = 5.0
+FLAT_SIGMAS = 5.0
 _LEAST_SNR = 10.0  # of c[m, s] summed over all blocks; below, phases cannot be unwrapped
 
 
@@ -166,7 +166,7 @@ def _describe(
     others = np.arange(elements) != reference
     misfit = (np.abs(response - 1)[others] / sigma[others]) ** 2  # mean 2: two parts of unit variance
     count = misfit.size
-    flat = float(np.mean(misfit)) < 2.0 + _FLAT_SIGMAS * 2.0 / np.sqrt(max(count, 1))
+    flat = float(np.mean(misfit)) < 2.0 + FLAT_SIGMAS * 2.0 / np.sqrt(max(count, 1))
     return ChannelFit(
         reference, gain, gain_sigma, delay, delay_sigma, grid, response, sigma, flat, noise, blocks
     )

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
+from drivers.array_intake import REALIGNMENTS, Taken, misaligned
 from drivers.iio.board import Board
 from drivers.iio.intake import Alignment, Intake
 from drivers.iio.request import apply_settings, check_request, read_settings
-from drivers.settings import check_channels
+from drivers.settings import check_channels, restored
 from drivers.state import CallOrder, check_wire_buffer
 from hil.core.device import DeviceCaps, DeviceInfo, Range, ReadResult, RxConfig, WireBuffer, WireFormat
 from hil.core.epoch import EpochEvent, EpochScope, EpochTracker, new_epoch
@@ -160,7 +161,8 @@ class IioDevice:
             check_request(want, self.caps, len(channels), self._info.uri)
             self._end_streams()
             try:
-                self._reconnect()
+                if self._reconnect():
+                    want = restored(self._config, want)
                 self._apply(want, channels)
             except ConnectionLost as err:
                 self._lost = err
@@ -171,7 +173,8 @@ class IioDevice:
             assert self._stream is not None
             return self._stream
 
-    def _reconnect(self) -> None:
+    def _reconnect(self) -> bool:
+        """Open lost connections again; True if there were any."""
         broken = [b for b in self._boards if not b.connected]
         if self._lost is not None and not broken:
             broken = list(self._boards)
@@ -182,6 +185,7 @@ class IioDevice:
         self._lost = None
         if broken and self._transmitter is not None:
             self._transmitter.reconnected()
+        return bool(broken)
 
     def _apply(self, want: RxConfig, channels: tuple[int, ...]) -> None:
         events: list[EpochEvent] = []
@@ -253,13 +257,7 @@ class IioDevice:
         if self._lost is not None:
             raise self._lost
         try:
-            intake = self._intake
-            if intake is None:  # an earlier start failed: the boards could not be aligned
-                taken = self._realign(out, timeout_s, token)
-            else:
-                taken = intake.take(out, timeout_s, lambda: self._order.interrupted(token))
-                if taken.broken:
-                    taken = self._realign(out, timeout_s, token)
+            taken = self._take(out, timeout_s, token)
         except ConnectionLost as err:
             self._order.check_read(token)
             self._lost = err
@@ -276,7 +274,20 @@ class IioDevice:
         self._flags, self._gap = FrameFlag.NONE, False
         return result
 
-    def _realign(self, out: WireBuffer, timeout_s: float, token: int) -> Any:
+    def _take(self, out: WireBuffer, timeout_s: float, token: int) -> Taken:
+        intake = self._intake
+        if intake is not None:
+            taken = intake.take(out, timeout_s, lambda: self._order.interrupted(token))
+            if not taken.broken:
+                return taken
+        # no intake: an earlier start failed, the boards could not be aligned
+        for _ in range(REALIGNMENTS):
+            taken = self._realign(out, timeout_s, token)
+            if not taken.broken:
+                return taken
+        raise misaligned(self._info.uri)
+
+    def _realign(self, out: WireBuffer, timeout_s: float, token: int) -> Taken:
         """A board of the array lost samples: start all of them anew, or they stay shifted against each other."""
         with self._control:
             self._order.check_read(token)

@@ -35,8 +35,6 @@ from hil.core.errors import (
 #: Those that are on: held here, so that one nobody refers to any more is silenced at exit too.
 _SENDING: set[IioTransmitter] = set()
 
-_GIVE_UP_S = 10.0
-
 Disturbance = Callable[[EpochEvent], AbstractContextManager[None]]
 
 
@@ -85,7 +83,6 @@ class IioTransmitter:
         self._mode = ""  # "cyclic", "stream" or "": silent
         self.repeated: NDArray[np.complex64] | None = None  # what goes out again and again
         self._unsure = True  # nobody knows what the last program left on
-        self._unreachable: tuple[float, DeviceError] | None = None  # when silencing failed, and how
         self._go_silent()
 
     # ---- state ----------------------------------------------------------------------------------------
@@ -151,7 +148,6 @@ class IioTransmitter:
             self._mode, self.repeated = "", None
             self._attenuation_db.clear()
             self._unsure = failed is not None
-            self._unreachable = None if failed is None else (time.monotonic(), failed)
             if failed is None:
                 _SENDING.discard(self)
         if failed is not None:
@@ -257,9 +253,15 @@ class IioTransmitter:
                     self._boards[b].send_cyclic(blocks[b], channels)
                 self.repeated = samples
 
+    def replace(self, present: NDArray[np.complex64], samples: NDArray[np.complex64]) -> None:
+        """`send_cyclic`, but only if `present` is still the very array that is being repeated."""
+        with self._lock:
+            if self.repeated is present:
+                self.send_cyclic(samples)
+
     def _turn_on(self, mode: str) -> None:
         _SENDING.add(self)
-        self._mode = mode
+        self._mode, self.repeated = mode, None
 
     def write(self, samples: NDArray[np.complex64], timeout_s: float) -> None:
         """Stream samples (C, n) complex64 of full scale 1 after those of the last call.

@@ -37,6 +37,8 @@ def silence_board(context: Any, table: BoardTable, n_channels: int) -> None:
             if err.errno not in (errno.EINVAL, errno.EBUSY, errno.EPROTO, errno.ENODEV):
                 raise
             refused = refused or err
+        except (KeyError, AttributeError):
+            refused = refused or OSError(errno.ENODEV, f"{device} {channel} has no {name}")
 
     quiet = transmit.attenuation_db.maximum
     ports = [control_port(table, c) for c in range(n_channels)]

@@ -311,6 +311,12 @@ class SoapyTransmitter:
                     self._streams[radio].repeat(samples[selected], deadline)
                 self.repeated = samples
 
+    def replace(self, present: NDArray[np.complex64], samples: NDArray[np.complex64]) -> None:
+        """`send_cyclic`, but only if `present` is still the very array that is being repeated."""
+        with self._control, self._lock:
+            if self.repeated is present:
+                self.send_cyclic(samples)
+
     def _close_streams(self) -> None:
         for stream in self._streams.values():
             stream.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 
+from hil.cli.calib_words import decibel, describe_calibration, with_sigmas
 from hil.cli.info import print_fields
 from hil.cli.options import RelearnOption, StaleOption, is_device
 from hil.cli.output import JsonOption, console, emit
@@ -38,71 +41,35 @@ def find(text: str) -> Calibration:
     return Store().get(text)
 
 
-def _decibel(ratio: float) -> float | None:
-    """20 log10, None for nothing."""
-    return 20 * math.log10(ratio) if ratio > 0 else None
+def _apart(
+    x: NDArray[np.complex128],
+    y: NDArray[np.complex128],
+    sigmas: tuple[NDArray[np.float64] | None, ...],
+    m: int,
+) -> float | None:
+    """|y - x| in standard deviations of the difference; None where neither was learned."""
+    known = [float(s[m]) for s in sigmas if s is not None]
+    total = math.hypot(*known) if known else 0.0
+    return float(abs(y[m] - x[m])) / total if total > 0 else None
 
 
-def describe_calibration(c: Calibration) -> dict[str, Any]:
-    """The JSON object of a calibration."""
-    imp = c.impairments
-    elements = [
-        {
-            "element": m,
-            "label": c.geometry.labels[m],
-            "gain_db": 20 * math.log10(abs(imp.gain[m])),
-            "sigma_gain_db": float(c.sigma.gain_db[m]),
-            "phase_deg": float(np.degrees(np.angle(imp.gain[m]))),
-            "sigma_phase_deg": float(c.sigma.phase_deg[m]),
-            "position_error_m": imp.position_error_m[m].tolist(),
-            "sigma_position_m": c.sigma.position_m[m].tolist(),
-            "delay_s": float(imp.delay_s[m]),
-            "sigma_delay_s": float(c.sigma.delay_s[m]),
-            "iq_image_db": _decibel(abs(imp.iq_image[m])),
-            "dc_dbfs": _decibel(abs(imp.dc_offset[m])),
-        }
-        for m in range(imp.n_elements)
-    ]
-    coupling = imp.coupling - np.eye(imp.n_elements)
-    return {
-        "id": c.id,
-        "method": c.method,
-        "converged": c.converged,
-        "score": c.score,
-        "predicted_score": c.predicted_score,
-        "device_model": c.device_model,
-        "device_serial": c.device_serial,
-        "epoch": None if c.epoch is None else c.epoch.id,
-        "fc_hz": c.fc_hz,
-        "valid_hz": [c.valid.fc_min_hz, c.valid.fc_max_hz],
-        "gains_db": c.valid.gains_db,
-        "created_utc": c.created_utc,
-        "expires_utc": c.valid.expires_utc,
-        "gain_convention": c.gain_convention,
-        "reference_element": c.reference_element,
-        "gauge": c.gauge.kind,
-        "assumes": c.gauge.assumes,
-        "angle_sigma_deg": c.gauge.angle_sigma_deg,
-        "coupling_max_db": 20 * math.log10(top) if (top := float(np.max(np.abs(coupling)))) else None,
-        "angle_table": imp.angle_table_deg is not None,
-        "stale_reason": c.stale_reason,
-        "captures": list(c.captures),
-        "metrics": c.metrics,
-        "n_elements": imp.n_elements,
-        "elements": elements,
-    }
-
-
-def _show(found: dict[str, Any], json: str | None) -> None:
+def _show(
+    found: dict[str, Any],
+    json: str | None,
+    readable: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+) -> None:
+    """JSON as it is; for people, the elements' rows as `readable` makes them."""
     emit(json, found)
     if json != "-":
-        print_fields(found)
+        print_fields(
+            found if readable is None else found | {"elements": [readable(e) for e in found["elements"]]}
+        )
 
 
 @app.command()
 def show(which: WhichArgument, json: JsonOption = None) -> None:
     """Show what a calibration holds: hil calib show array.h5"""
-    _show(describe_calibration(find(which)), json)
+    _show(describe_calibration(find(which)), json, with_sigmas)
 
 
 @app.command()
@@ -213,7 +180,14 @@ def diff(first: WhichArgument, second: WhichArgument, json: JsonOption = None) -
                     "phase_change_deg": float(np.degrees(np.angle(ratio[m]))),
                     "position_change_m": moved_m[m].tolist(),
                     "delay_change_s": float(y.delay_s[m] - x.delay_s[m]),
-                    "iq_image_change_db": _decibel(abs(y.iq_image[m] - x.iq_image[m])),
+                    "delay_change_ps": 1e12 * float(y.delay_s[m] - x.delay_s[m]),
+                    "sigma_delay_ps": 1e12 * math.hypot(a.sigma.delay_s[m], b.sigma.delay_s[m]),
+                    "iq_image_change_db": decibel(abs(y.iq_image[m] - x.iq_image[m])),
+                    "iq_image_sigmas": _apart(
+                        x.iq_image, y.iq_image, (a.sigma.iq_image, b.sigma.iq_image), m
+                    ),
+                    "dc_change_dbfs": decibel(abs(y.dc_offset[m] - x.dc_offset[m])),
+                    "dc_sigmas": _apart(x.dc_offset, y.dc_offset, (a.sigma.dc_offset, b.sigma.dc_offset), m),
                 }
                 for m in range(len(ratio))
             ],

@@ -23,16 +23,18 @@ def info(
       hil info rec.sigmf-meta
       hil info array.h5 --json -
     """
+    shown = found = {}
     if file.suffix.startswith(".sigmf"):
-        found = describe_recording(file, verify)
+        shown = found = describe_recording(file, verify)
     else:
-        from hil.cli.calib import describe_calibration
+        from hil.cli.calib_words import describe_calibration, with_sigmas
         from hil.export import read
 
         found = {"kind": "calibration", "file": file} | describe_calibration(read(file))
+        shown = found | {"elements": [with_sigmas(e) for e in found["elements"]]}
     emit(json, found)
     if json != "-":
-        print_fields(found)
+        print_fields(shown)
 
 
 def print_fields(found: dict[str, Any]) -> None:
@@ -105,6 +107,17 @@ def describe_recording(file: Path, verify: bool = False) -> dict[str, Any]:
                 "emitter_angles_deg": s.emitter_angles_deg,
             }
             for s in recording.segments
+        ]
+        out["events"] = [
+            {
+                "start": a.start,
+                "samples": a.n,
+                "kind": a.keys.get("hil:fault", a.label),
+                "channels": a.keys.get("hil:channels", []),
+                "value": a.keys.get("hil:value"),
+                "comment": a.comment,
+            }
+            for a in recording.annotations
         ]
         if verify:
             out["hashes_match"] = recording.verify()

@@ -138,6 +138,9 @@ def run(argv: Sequence[str] | None = None) -> None:
     """Run `hil` and leave the process with the exit code of contract.md."""
     args = list(sys.argv[1:] if argv is None else argv)
     signal.signal(signal.SIGTERM, _interrupt)
+    hang_up = getattr(signal, "SIGHUP", None)  # a closed terminal must not leave a transmitter on
+    if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:  # ignored: nohup
+        signal.signal(hang_up, _interrupt)
     code = call(args)
     try:
         if sys.stdout is not None:  # closed by `>&-`

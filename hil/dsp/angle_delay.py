@@ -134,7 +134,7 @@ def angle_delay_map(
     csi : (M, S) complex, or (B, M, S): mean power over B blocks. Ascending frequency.
     positions_m : (M, 3) metres. fc_hz, subcarrier_spacing_hz : Hz.
     angles_deg : (A,) degrees, broadside angle or azimuth. delays_s : (D,) seconds.
-    calibration : its gains, coupling, positions and element delays are used; None: the nominal array.
+    calibration : its gains, coupling, positions, channel delays and frequency responses are used; None: the nominal array.
     frequency_hz : (S,) Hz from the carrier; None: neighbouring subcarriers around the carrier.
     coherent : mean of the blocks before the map, for a scene that stands still.
 
@@ -155,8 +155,9 @@ def angle_delay_map(
     if frequency_hz is not None:
         f = array("frequency_hz", frequency_hz, np.float64, (blocks.shape[2],))
     response = calibrated_response(positions_m, fc_hz, calibration)
-    delay = None if calibration is None else calibration.impairments.delay_s
-    return AngleDelayMapper(response, f, angles_deg, delays_s, delay)(blocks)
+    if calibration is not None:
+        blocks = (blocks / calibration.impairments.channel_response(f)).astype(np.complex64)
+    return AngleDelayMapper(response, f, angles_deg, delays_s)(blocks)
 
 
 def angle_delay_map_fft(

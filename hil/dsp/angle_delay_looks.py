@@ -36,9 +36,9 @@ _TOO_WEAK_DB = -25.0
 _SWEEPS = 4
 #: Squared correlation of two looks up to a ramp, with exact and with rough positions of the elements.
 _CONSISTENT, _CONSISTENT_ROUGHLY = 0.99, 0.6
-#: (bins, dB): what lies closer than this to something that much stronger is not judged by itself.
 _MOST_DERIVATIVES = 2
-_SHADOWS = ((1.5, 0.0), (3.0, 13.0))
+#: What lies closer than this to something stronger, and is explained to that share by its derivatives, is part of it.
+_SHADOW_BINS, _REMAINDER = 3.0, 0.8
 #: Share of a component's energy that its best constant vector must hold for it to stand still.
 _STILL = 0.95
 
@@ -82,6 +82,7 @@ def separate(
     direct: DirectChoice = "auto",
     max_looks: int = 8,
     exact_positions: bool = True,
+    only_planes: bool = True,
 ) -> Separated:
     """Components by delay, the direct path and what is no plane wave left out.
 
@@ -90,6 +91,7 @@ def separate(
     csi : (B, M, S) complex. positions_m : (M, 3). frequency_hz : (S,) Hz from the carrier, ascending.
     direct : "yes": the earliest strong component is the direct path; "no": there is none; "auto": it is if it stands
         still and does not agree with the others. exact_positions : False: agreement is judged less strictly.
+    only_planes : False: what does not agree with the others is kept.
 
     Raises ShapeError : shapes that do not fit, all values zero.
     """
@@ -110,7 +112,7 @@ def separate(
     strongest = max((looks[i].energy for i in sources), default=0.0)
     sources = [i for i in sources if looks[i].energy > strongest * 10 ** (_TOO_WEAK_DB / 10)]
     sources.sort(key=lambda i: -looks[i].energy)
-    kept = _agreeing(sources, looks, agrees)
+    kept = _agreeing(sources, looks, agrees) if only_planes else sources
     if len(kept) == 1 and looks[kept[0]].still > _STILL and (first is not None or len(sources) > 1):
         notes.append("only one target is left: nothing can test that it is one plane wave")
     if first is not None:
@@ -134,9 +136,8 @@ def _components(data: Complex, f: Real, most: int) -> tuple[Real, Complex, NDArr
     b, m, s = data.shape
     flat = data.reshape(b * m, s)
     delays, least = _delays(data, f, most)
+    delays = _genuine(flat, delays, f)
     energy = _energies(flat, _basis(delays, f)) if len(delays) else np.zeros(0)
-    keep = [i for i in range(len(delays)) if not _in_shadow(i, delays, energy, f)]
-    delays = delays[keep]
     basis, owner = _basis(delays, f), np.arange(len(delays))
     centred = (f - f.mean()) / max(float(np.ptp(f)), 1e-9)
     for order in range(1, _MOST_DERIVATIVES + 1):
@@ -223,7 +224,8 @@ def _without(rows: Complex, delays: Real, f: Real) -> Complex:
 
 def _look(tau: float, data: Complex, basis: Complex, i: int) -> Look:
     b, m, _ = data.shape
-    values = data @ np.linalg.pinv(basis)[i]
+    row = np.linalg.pinv(basis)[i]
+    values = data @ (row / np.linalg.norm(row))  # noise of 1 again, however close the others are
     _, singular, right = np.linalg.svd(values, full_matrices=False)
     # noise adds about (sqrt(B) + sqrt(M))^2 to the largest and B M in all
     energy = float(np.sum(singular**2))
@@ -242,12 +244,29 @@ def _alone(data: Complex, basis: Complex, others: NDArray[np.bool_]) -> Complex:
     return data - (data @ np.linalg.pinv(basis)[others].T) @ basis[:, others].T
 
 
-def _in_shadow(i: int, delays: Real, energy: Real, f: Real) -> bool:
-    """Close to a stronger component: two targets in one bin leave more than one remainder around them."""
-    bins = np.abs(delays - delays[i]) * float(np.ptp(f))
-    stronger_db = 10 * np.log10(np.maximum(energy, 1e-9) / max(float(energy[i]), 1e-9))
-    others = np.arange(len(delays)) != i
-    return any(bool(np.any(others & (bins < near) & (stronger_db > db))) for near, db in _SHADOWS)
+def _genuine(flat: Complex, delays: Real, f: Real) -> Real:
+    """Without components that are only what a stronger one near them leaves: two targets in one bin leave several."""
+    while len(delays) > 1:
+        basis = _basis(delays, f)
+        energy = _energies(flat, basis)
+        for i in np.argsort(energy):
+            bins = np.abs(delays - delays[i]) * float(np.ptp(f))
+            strong = np.flatnonzero((bins < _SHADOW_BINS) & (energy > energy[i]))
+            if any(_explained_by(flat, basis, int(i), int(j), f) > _REMAINDER * energy[i] for j in strong):
+                delays = np.delete(delays, i)
+                break
+        else:
+            break
+    return delays
+
+
+def _explained_by(flat: Complex, basis: Complex, i: int, j: int, f: Real) -> float:
+    """Energy that two derivatives of component j explain in place of component i."""
+    others = np.linalg.qr(np.delete(basis, i, axis=1))[0]
+    centred = (f - f.mean()) / max(float(np.ptp(f)), 1e-9)
+    more = basis[:, j, None] * np.column_stack((centred, centred**2))
+    more = np.linalg.qr(more - others @ (others.conj().T @ more))[0]
+    return float(np.sum(np.abs(flat @ more.conj()) ** 2))
 
 
 def _agreement(looks: list[Look], positions: Real, fc_hz: float) -> tuple[Real, Real]:

@@ -35,6 +35,7 @@ from hil.dsp.response import calibrated_response
 #: The stated errors of a calibration count with this factor in power.
 _SAFETY = 2.0
 _MIN_SUBCARRIERS = 8
+_DELAY_SIGMAS = 4.0
 #: Two paths closer than this part of a resolution cell in every direction cannot be told apart.
 _SAME_CELL = 0.25
 
@@ -137,7 +138,7 @@ def find_paths(
     positions = np.asarray(positions_m, float)
     if calibration is not None:
         positions = calibration.positions_m
-        blocks = blocks * np.exp(2j * np.pi * np.outer(calibration.impairments.delay_s, f))
+        blocks = blocks / known_channel(calibration, f)
     scale = float(np.max(np.abs(blocks)))
     if not scale > 0:
         raise ShapeError("csi: all values are zero")
@@ -172,6 +173,19 @@ def _window(
     if not max_delay_s > 0:
         raise ConfigError("the largest delay must be positive", where="--max-range")
     return zero - min(early, max_delay_s), zero + min(max_delay_s, period - early)
+
+
+def known_delays_s(calibration: Calibration) -> Real:
+    """(M,) channel delays that stand out of their standard deviation; what is only noise would spoil ranges and angles."""
+    delay = np.asarray(calibration.impairments.delay_s, float)
+    sigma = np.nan_to_num(np.asarray(calibration.sigma.delay_s, float))
+    return np.where(np.abs(delay) > _DELAY_SIGMAS * sigma, delay, 0.0)
+
+
+def known_channel(calibration: Calibration, frequency_hz: Real) -> Complex:
+    """(M, S) response of the receivers over frequency relative to their gain: known delays and learned responses."""
+    imp = replace(calibration.impairments, delay_s=known_delays_s(calibration))
+    return imp.channel_response(frequency_hz)
 
 
 def mistrust(calibration: Calibration | None) -> float:

@@ -94,6 +94,30 @@ def correct_samples(
     return (inverse @ work).astype(np.complex64)
 
 
+def converter_errors(impairments: Impairments) -> Impairments:
+    """IQ images and DC alone: what has to be undone in samples before a waveform is demodulated."""
+    nothing = ideal(impairments.n_elements)
+    return replace(nothing, iq_image=impairments.iq_image, dc_offset=impairments.dc_offset)
+
+
+def receiver_errors(impairments: Impairments) -> Impairments:
+    """All that steering vectors of a calibration do not hold: IQ images, DC, delays, frequency responses."""
+    return replace(
+        converter_errors(impairments),
+        delay_s=impairments.delay_s,
+        frequency_hz=impairments.frequency_hz,
+        frequency_response=impairments.frequency_response,
+    )
+
+
+def is_ideal(impairments: Impairments) -> bool:
+    """True if there is nothing that `correct_samples` would undo."""
+    imp = impairments
+    zero = not (np.any(imp.delay_s) or np.any(imp.iq_image) or np.any(imp.dc_offset))
+    alone = bool(np.all(imp.coupling == np.eye(imp.n_elements)) and np.all(imp.gain == 1))
+    return zero and alone and imp.frequency_response is None
+
+
 def remaining(calibration: Calibration) -> Calibration:
     """What `apply` leaves: position errors and the angle-dependent response, everything else ideal."""
     imp = calibration.impairments

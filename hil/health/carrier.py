@@ -16,8 +16,10 @@ from hil.health.readings import Readings
 
 _BINS = 256
 _CHANNELS = 2
-_REFERENCE_BLOCKS = 96
+_EVERY = 2  # blocks
+_REFERENCE_PARTS = 48
 WINDOW_BLOCKS = 32
+_WINDOW_PARTS = WINDOW_BLOCKS // _EVERY
 _SIGMAS = 8.0
 _LEAST_BINS = 0.02
 _SAME_DB = 1.5
@@ -25,12 +27,12 @@ _TAPER = np.hanning(_BINS + 1)[:-1].astype(np.float32)
 
 
 class CarrierWatch:
-    """Needs 96 blocks as a reference, then judges 32 at a time."""
+    """Needs 96 blocks as a reference, then judges 32 at a time, looking at every second one."""
 
     def __init__(self, fs_hz: float) -> None:
         self._bin_hz = fs_hz / _BINS
         self._sum = np.zeros(_BINS)
-        self._count = 0
+        self._count = self._skipped = 0
         self._reference: NDArray[np.float64] | None = None
         self._weight: NDArray[np.float64] | None = None
         self._sigma = np.inf
@@ -43,11 +45,14 @@ class CarrierWatch:
     def take(self, readings: Readings) -> float | None:
         """A clean block; the shift in Hz once two windows agree that there is one, and again
         when it has doubled; else None."""
+        self._skipped = (self._skipped + 1) % _EVERY
+        if self._skipped:
+            return None
         psd = _periodogram(readings.block.stretch)
         self._power.append(readings.signal_db)
         if self._reference is None:
             self._parts.append(psd)
-            if len(self._parts) >= _REFERENCE_BLOCKS:
+            if len(self._parts) >= _REFERENCE_PARTS:
                 self._settle()
             return None
         if abs(readings.signal_db - self._usual_db) > _SAME_DB:
@@ -56,12 +61,12 @@ class CarrierWatch:
             return None
         self._sum += psd
         self._count += 1
-        if self._count < WINDOW_BLOCKS:
+        if self._count < _WINDOW_PARTS:
             return None
         mean = self._sum / self._count
         self._sum[:], self._count = 0, 0
         shift = self._score(mean)
-        sure = abs(shift) > max(_SIGMAS * self._sigma / np.sqrt(WINDOW_BLOCKS), _LEAST_BINS)
+        sure = abs(shift) > max(_SIGMAS * self._sigma / np.sqrt(_WINDOW_PARTS), _LEAST_BINS)
         self._over = self._over + 1 if sure else 0
         if self._over < 2:
             return None

@@ -100,6 +100,12 @@ KINDS: dict[str, Kind] = {
         "Lower the gain of this channel or the emitter's power",
         clears=True,
     ),
+    "stuck-bit": Kind(
+        "Bit {size} of the converter of {where} never changes",
+        "Leave this channel out, and have the converter and its data lines checked",
+        needs="integer samples",
+        breaks=True,
+    ),
     "new-emitter": Kind(
         "One more emitter than before is seen, or a copy of one with a long delay",
         "If it is expected, raise --sources; else look for an interferer",

@@ -6,19 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from hil.health.bits import bits_of
 from hil.health.blocks import SNAPSHOTS
 from hil.health.catalogue import make_event
 from hil.health.event import HealthEvent
 from hil.health.hypotheses import Change, Judge, best_change
 from hil.health.lags import find_lags
 from hil.health.levels import LevelWatch
-from hil.health.manifold import Signals, signals_of
+from hil.health.manifold import joined, signals_of
 from hil.health.phases import PhaseWatch
 from hil.health.readings import Readings
+from hil.health.silence import silent_channels
 from hil.health.trend import drift_rms_deg, follow, is_gradual
 
 _STRETCHES = 4
+_ON_ITS_WAY = 0.4  # of the misfit at the alarm
 _OVERDRIVEN = 5.0  # per cent at full scale: less may follow from a gain step, which is then told
 
 
@@ -48,10 +52,10 @@ def name_cause(evidence: Evidence) -> tuple[list[HealthEvent], Change | None]:
     """Events, and the change of the array that they mean (to be taken into the calibration), if any."""
     first, last = evidence.span
     found = _levels(evidence)
-    if found and found[0].kind in ("agc-step", "weak-channel") and _is_blind(evidence):
-        silent = _lag(evidence) if evidence.tail else None
-        if silent is not None and silent.kind == "unlocked-channel" and (found[0].value or 0.0) < 0:
-            return [make_event("dead-channel", first, last, channels=silent.channels)], None
+    if not found or found[0].kind in ("agc-step", "weak-channel"):
+        silent = silent_channels(evidence.before, evidence.after[1:])
+        if silent:
+            return [make_event("dead-channel", first, last, channels=silent)], None
     if (
         found
         and (found[0].kind == "weak-channel" or _is_blind(evidence))
@@ -103,6 +107,12 @@ def _levels(evidence: Evidence) -> list[HealthEvent]:
                 counts[channel] = counts.get(channel, 0) + 1
         return tuple(sorted(c for c, n in counts.items() if n > 0.6 * len(changes)))
 
+    stuck = mostly("stuck")
+    if stuck:
+        masks = np.array([r.stuck if r.stuck is not None else 0 * r.level_db.astype(int) for r in after])
+        new = masks & ~np.asarray(evidence.levels.stuck)
+        mask = np.bitwise_and.reduce(np.sort(new, axis=0)[len(new) // 3 :], axis=0)
+        return stuck_events(mask, first, last)
     clipped, stepped = mostly("clipped"), mostly("stepped")
     share = 100 * float(np.mean([r.block.clipped[list(clipped)].max() for r in after])) if clipped else 0.0
     if clipped and (share > _OVERDRIVEN or not stepped):
@@ -144,6 +154,15 @@ def _lag(evidence: Evidence) -> HealthEvent | None:
     )  # fmt: skip
 
 
+def stuck_events(mask: NDArray[np.int64], first: int, last: int) -> list[HealthEvent]:
+    """One event per stuck bit; mask : (M,)."""
+    out = []
+    for bit in sorted({bit for word in mask for bit in bits_of(word)}):
+        channels = tuple(np.flatnonzero(mask >> bit & 1).tolist())
+        out.append(make_event("stuck-bit", first, last, channels=channels, value=float(bit), size=bit))
+    return out
+
+
 def sets_of(groups: Sequence[tuple[int, ...]], n_channels: int) -> list[tuple[int, ...]]:
     """Channels that may slip together: one, a coherent group, two groups side by side (a board of two chips)."""
     sets: list[tuple[int, ...]] = [(m,) for m in range(n_channels)]
@@ -179,7 +198,7 @@ def _explains(evidence: Evidence, event: HealthEvent) -> bool:
     usable = [s for s in (watch.signals(r) for r in evidence.after[1:]) if len(s)]
     if not usable:
         return True
-    judge = Judge(watch.manifold, signals_joined(usable), watch.allowance, watch.scale)
+    judge = Judge(watch.manifold, joined(usable), watch.allowance, watch.scale)
     return judge.passes(judge.misfit(change.gain, worst=True))
 
 
@@ -192,14 +211,13 @@ def _array_change(evidence: Evidence) -> tuple[list[HealthEvent], Change | None]
     usable = [s for s in after if len(s)]
     if not usable:
         return [], None
-    joined = signals_joined(usable)
-    judge = Judge(watch.manifold, joined, watch.allowance, watch.scale)
+    judge = Judge(watch.manifold, joined(usable), watch.allowance, watch.scale)
     if judge.partly:
         kind = "multipath" if _two_waves(evidence, watch) else "array-changed"
         return [make_event(kind, first, last)], None
     blocks = [s for s in (watch.signals(r) for r in [*evidence.before, *evidence.after]) if len(s) >= 2]
     z, misfit = follow(watch.manifold, blocks, watch.allowance)
-    if misfit < judge.limit and is_gradual(z):
+    if misfit < judge.limit and (is_gradual(z) or _was_on_its_way(evidence, watch, judge)):
         return [make_event("drift", first, last, value=drift_rms_deg(z[-1]))], Change(
             "drift", (), gain=np.exp(1j * z[-1].imag)
         )
@@ -217,9 +235,10 @@ def _array_change(evidence: Evidence) -> tuple[list[HealthEvent], Change | None]
     return [make_event("array-changed", first, last)], None
 
 
-def signals_joined(parts: Sequence[Signals]) -> Signals:
-    """Windows of several blocks as one."""
-    return Signals(np.concatenate([p.u for p in parts]), np.concatenate([p.variance for p in parts]))
+def _was_on_its_way(evidence: Evidence, watch: PhaseWatch, judge: Judge) -> bool:
+    """True if the nulls were filling up before the alarm: before a jump they are as deep as ever."""
+    before = [s for s in map(watch.signals, evidence.before) if len(s)]
+    return bool(before) and judge.misfit_of(joined(before)) > _ON_ITS_WAY * judge.misfit()
 
 
 def _two_waves(evidence: Evidence, watch: PhaseWatch) -> bool:

@@ -59,6 +59,12 @@ class Judge:
             if gain is not None:
                 gain = gain.copy()
                 gain[list(ports)] = gain[list(ports)[::-1]]
+        return self.misfit_of(signals, gain, worst=worst)
+
+    def misfit_of(
+        self, signals: Signals, gain: NDArray[np.complex128] | None = None, *, worst: bool = False
+    ) -> float:
+        """The same of other windows."""
         q = quality(self._manifold.nulls(signals, gain), self._k, self._allowance, worst=worst)
         if not len(q):
             return np.inf

@@ -62,6 +62,9 @@ def find_lags(
                 lonely.append(LagFinding("unlocked-channel", members, 0, float(share[at])))
                 continue
         improved = float(share[at]) - here
+        # few channels cannot tell as many emitters apart: they fit better at a lag that turns one against another
+        if len(rest) <= n_sources:
+            continue
         if lag and share[at] > max(_MARGIN * here, here + 0.01, _LEAST) and improved > gain:
             best, gain = LagFinding("slip", members, lag, float(share[at])), improved
     if best is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hil.health.readings import Readings
+from hil.health.readings import Readings, median
 
 _SIGMAS = 8.0
 _LEAST_STEP_DB = 0.8
@@ -15,7 +15,8 @@ _LEAST_LOSS_DB = 6.0
 _DEAD_DB = 20.0
 _CLIPPED = 0.01
 _SAME_DB = 1.5
-_BLEND = 1 / 128  # how fast the reference follows slow changes
+_FOLLOW_EVERY = 4  # good blocks
+_BLEND = 1 / 32  # of these: how fast the reference follows slow changes
 _LEAST_TAIL = 0.35
 
 
@@ -41,7 +42,7 @@ class Statistic:
 @dataclass(frozen=True, slots=True)
 class LevelChange:
     """Changes against the reference, dB, (M,): noise, and level relative to the other channels' median.
-    dead, stepped, weak : channels. clipped : channels at full scale."""
+    dead, stepped, weak : channels. clipped : channels at full scale. stuck : with a bit that never changes."""
 
     noise_db: NDArray[np.float64]
     level_db: NDArray[np.float64]
@@ -49,6 +50,7 @@ class LevelChange:
     stepped: tuple[int, ...] = ()
     weak: tuple[int, ...] = ()
     clipped: tuple[int, ...] = ()
+    stuck: tuple[int, ...] = ()
 
 
 class LevelWatch:
@@ -56,32 +58,37 @@ class LevelWatch:
 
     def __init__(self, readings: list[Readings]) -> None:
         self._level = Statistic.of([r.level_db for r in readings])
-        self._relative = Statistic.of([_relative(r.level_db) for r in readings])
+        self._relative = Statistic.of([self._beside(r.level_db) for r in readings])
         self._noise = Statistic.of([r.noise_db for r in readings])
         self._tail = Statistic.of([np.array(np.median(r.tail)) for r in readings])
         self._clipped = np.median([r.block.clipped for r in readings], axis=0)
+        self._followed = 0
+        #: (M,) bits that never change, None if the samples are no integers.
+        self.stuck = _mostly_stuck(readings)
         windows = np.concatenate([r.tail for r in readings])
         middle = float(np.median(windows))
         spread = 1.4826 * float(np.median(np.abs(windows - middle)))
         #: Of one window: beyond it something more than the expected sources is in it.
         self.window_tail = middle + max(_LEAST_TAIL, 4 * spread)
 
+    def _beside(self, level_db: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(M,) change of every channel against that of the others."""
+        fall = level_db - self._level.mean
+        return fall - median(fall)
+
     def change(self, readings: Readings) -> LevelChange:
         """What this block shows; `stepped` and `weak` are meaningful for means over several blocks too."""
-        level = _relative(readings.level_db) - self._relative.mean
+        level = self._beside(readings.level_db) - self._relative.mean
         noise = readings.noise_db - self._noise.mean
         fall = readings.level_db - self._level.mean
-        typical = np.median(fall)
+        typical = median(fall)
         dead = (fall < -_DEAD_DB) & (fall - typical < -_DEAD_DB)
-        alive = readings.level_db - np.where(np.isfinite(readings.noise_db), readings.noise_db, -np.inf)
-        was = self._level.mean - self._noise.mean
-        dead |= (was > 10) & (alive < 3) & (fall - typical < -6)
         clipped = readings.block.clipped > np.maximum(_CLIPPED, 4 * self._clipped)
         step = np.maximum(_LEAST_STEP_DB, _SIGMAS * self._noise.sigma)
         by_noise = np.abs(noise) > step
         level_step = np.maximum(_LEAST_STEP_DB, _SIGMAS * self._relative.sigma)
         # a gain step moves signal and noise alike; what the other channels do is the emitters' doing
-        others = 0.0 if by_noise.all() else float(np.median(fall[~by_noise]))
+        others = 0.0 if by_noise.all() else median(fall[~by_noise])
         rest = fall - others - np.where(np.isfinite(noise), noise, 0.0)
         moved = (fall - others) * np.sign(noise) > 0.5 * np.abs(noise)
         matches = moved & (np.abs(rest) < np.maximum(_SAME_DB, 0.2 * np.abs(noise)))
@@ -91,20 +98,31 @@ class LevelWatch:
         # several channels at once: another wave, not one cable
         if weak.sum() != 1 or np.max(np.abs(level[~weak])) > np.maximum(1.5, np.max(level_step)):
             weak[:] = False
+        stuck = np.zeros(len(level), bool)
+        if readings.stuck is not None and self.stuck is not None:
+            stuck = (readings.stuck & ~self.stuck) != 0
         return LevelChange(
-            noise, level, _where(dead), _where(stepped & ~dead), _where(weak & ~dead), _where(clipped)
+            noise,
+            level,
+            _where(dead),
+            _where(stepped & ~dead),
+            _where(weak & ~dead),
+            _where(clipped),
+            _where(stuck),
         )
 
     def tail_alarm(self, readings: Readings) -> bool:
         """More independent signals than expected, or a channel out of step."""
         limit = float(self._tail.mean + max(_LEAST_TAIL, _SIGMAS * float(self._tail.sigma)))
-        return float(np.median(readings.tail)) > limit
+        return median(readings.tail) > limit
 
     def follow(self, readings: Readings) -> None:
         """Let the references follow slow changes: only of blocks without any alarm."""
+        self._followed = (self._followed + 1) % _FOLLOW_EVERY
+        if self._followed:
+            return
         for name, now in (
             ("_level", readings.level_db),
-            ("_relative", _relative(readings.level_db)),
             ("_noise", readings.noise_db),
         ):
             old: Statistic = getattr(self, name)
@@ -112,8 +130,12 @@ class LevelWatch:
             setattr(self, name, Statistic(old.mean + _BLEND * change, old.sigma))
 
 
-def _relative(level_db: NDArray[np.float64]) -> NDArray[np.float64]:
-    return level_db - np.median(level_db)
+def _mostly_stuck(readings: list[Readings]) -> NDArray[np.int64] | None:
+    masks = [r.stuck for r in readings if r.stuck is not None]
+    if not masks:
+        return None
+    # the bits that are stuck in at least three blocks of four
+    return np.bitwise_and.reduce(np.sort(np.array(masks), axis=0)[len(masks) // 4 :], axis=0)
 
 
 def _where(mask: NDArray[np.bool_]) -> tuple[int, ...]:

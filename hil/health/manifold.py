@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,6 +62,17 @@ def signals_of(
     return Signals(np.ascontiguousarray(vectors[:, :, m - n_sources :]), variance)
 
 
+def _at(vectors: NDArray[np.complex128], d: NDArray[np.float64]) -> NDArray[np.complex128]:
+    """Taylor series of (S, K, 3, M) at d (S, K, 1)."""
+    return vectors[:, :, 0] + d * (vectors[:, :, 1] + d / 2 * vectors[:, :, 2])
+
+
+def joined(parts: Iterable[Signals]) -> Signals:
+    """Windows of several blocks as one."""
+    parts = list(parts)
+    return Signals(np.concatenate([p.u for p in parts]), np.concatenate([p.variance for p in parts]))
+
+
 class Manifold:
     """Steering vectors (M, G) of a calibration over all its angles, with first and second derivative.
 
@@ -111,6 +123,7 @@ class Manifold:
         self.b = here / norm
         self.b1 = (after - before) / (2 * self._h)
         self.b2 = (after - 2 * self.b + before) / self._h**2
+        self._raw = np.ascontiguousarray(np.stack((self.b, self.b1, self.b2)).transpose(2, 0, 1))
 
     def correct(self, gain: NDArray[np.complex128]) -> None:
         """Take gain (M,) into the calibration for good."""
@@ -141,26 +154,25 @@ class Manifold:
         else:
             found = power.sum(axis=1)
         index, valid = self._peaks(found, k)
-        b, b1, b2 = (x.T[index] for x in (self.b, self.b1, self.b2))
+        raw = self._raw[index]  # (S, K, 3, M): the vector and its derivatives
         if gain is not None:
-            factor = np.atleast_2d(gain)[:, None, :]
-            b, b1, b2 = b * factor, b1 * factor, b2 * factor
-        noise = lambda x: x - (x @ u.conj()) @ u.transpose(0, 2, 1)  # noqa: E731
-        p0, p1, p2 = noise(b), noise(b1), noise(b2)
-        delta = np.zeros(index.shape)
+            raw = raw * np.atleast_2d(gain)[:, None, None, :]
+        flat = raw.reshape(len(raw), -1, raw.shape[3])
+        p = (flat - (flat @ u.conj()) @ u.transpose(0, 2, 1)).reshape(raw.shape)
+        # <p_i, p_j>: gradient and curvature of the null depth are polynomials of the place in these
+        g = (p.conj() @ p.swapaxes(2, 3)).real
+        g01, g02, g11, g12, g22 = g[..., 0, 1], g[..., 0, 2], g[..., 1, 1], g[..., 1, 2], g[..., 2, 2]
+        d = np.zeros(index.shape)
         for _ in range(3):
-            d = delta[..., None]
-            residual, along = p0 + d * p1 + d * d / 2 * p2, p1 + d * p2
-            gradient = np.einsum("skm,skm->sk", along.conj(), residual).real
-            curvature = np.einsum("skm,skm->sk", along.conj(), along).real
-            change = -gradient / np.maximum(curvature, 1e-12)
-            delta = np.clip(delta + change, -self.step, self.step)
-        d = delta[..., None]
-        b, slope = b + d * b1 + d * d / 2 * b2, b1 + d * b2
-        norm = np.linalg.norm(b, axis=2, keepdims=True)
+            gradient = g01 + d * (g11 + g02 + d * (1.5 * g12 + d / 2 * g22))
+            curvature = g11 + d * (2 * g12 + d * g22)
+            d = np.minimum(np.maximum(d - gradient / np.maximum(curvature, 1e-12), -self.step), self.step)
+        delta, d = d, d[..., None]
+        b, slope = _at(raw, d), raw[:, :, 1] + d * raw[:, :, 2]
+        norm = np.sqrt((b.real**2 + b.imag**2).sum(axis=2, keepdims=True))
         b, slope = b / norm, slope / norm
-        noise_b, noise_slope = noise(b), noise(slope)
-        depth = np.einsum("skm,skm->sk", noise_b, noise_b.conj()).real
+        noise_b, noise_slope = _at(p, d) / norm, (p[:, :, 1] + d * p[:, :, 2]) / norm
+        depth = (noise_b.real**2 + noise_b.imag**2).sum(axis=2)
         variance = (np.abs(b.conj() @ u) ** 2 * signals.variance[:, None, :]).sum(axis=2)
         return Nulls(
             b, slope, depth, variance, valid, self.grid[index] + delta, noise_b, noise_slope, signals

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hil.core.calibration import Calibration
-from hil.health.blocks import SNAPSHOTS
-from hil.health.manifold import Manifold, Nulls, Signals, signals_of
+from hil.health.blocks import SNAPSHOTS, WINDOWS
+from hil.health.manifold import Manifold, Nulls, Signals, joined, signals_of
 from hil.health.nulls import ALLOWANCE, LogGain, Normal, bad_limit, normal_equations, quality, solve
-from hil.health.readings import Readings
-from hil.health.waves import resolved_waves
+from hil.health.readings import Readings, median
+from hil.health.waves import explained
 
 #: Blocks of one slow estimate.
 WINDOW_BLOCKS = 16
@@ -20,8 +20,11 @@ WINDOW_BLOCKS = 16
 LEAST_DRIFT_DEG = 2.0
 _SIGMAS = 8.0
 _CLEARLY = 2.0
+_NORMALS_EVERY = 2  # blocks: they cost as much as the nulls
 _PARTLY_BLOCKS = 8
-_ASK_AGAIN_BLOCKS = 16
+_PARTLY_SHARE = 0.5  # of the windows of so many blocks: emitters that hop are close now and then
+_ASKED_WINDOWS = 12
+_ASK_AGAIN_BLOCKS = 8
 _MOST_MISFIT = 10.0  # of a null that says something about slow changes
 _WEAKEST = 3.0  # signal eigenvalue over the largest that noise alone makes
 
@@ -47,19 +50,20 @@ class PhaseWatch:
         self.misfit = float("nan")
         self.drift: LogGain | None = None
         self._tail_limit = np.inf
-        self._normals: deque[Normal] = deque(maxlen=WINDOW_BLOCKS)
+        self._normals: deque[Normal] = deque(maxlen=WINDOW_BLOCKS // _NORMALS_EVERY)
         self._reference: NDArray[np.complex128] | None = None
         self._over = 0
-        self._partly = (
-            0  # blocks in a row in which some emitter's null does not fit; negative: not asked again yet
-        )
+        # windows in which some emitter's null does not fit, of the latest blocks
+        self._partly: deque[Signals] = deque(maxlen=_PARTLY_BLOCKS)
+        self._ask_in = self._skipped = 0
 
     def settle(self, readings: list[Readings], tail_limit: float, whitening: NDArray[np.float64]) -> bool:
         """Take the first blocks as clean; False if the calibration does not explain them."""
         self._tail_limit = tail_limit
         self.manifold.use(whitening.astype(complex))
         self._normals.clear()
-        self._reference, self.drift, self._over, self._partly = None, None, 0, 0
+        self._partly.clear()
+        self._reference, self.drift, self._over, self._ask_in = None, None, 0, 0
         medians = [v for v in (self._median(self.signals(r)) for r in readings) if np.isfinite(v)]
         if len(medians) < max(3, len(readings) // 4):
             self.scale = 1.0
@@ -89,7 +93,7 @@ class PhaseWatch:
         if len(signals) < 2:
             return float("nan")
         q = quality(self.manifold.nulls(signals), self.n_sources, self.allowance)
-        return float(np.median(q)) if len(q) >= 2 else float("nan")
+        return median(q) if len(q) >= 2 else float("nan")
 
     def judge(self, readings: Readings) -> bool | None:
         """True if this block does not fit, False if it does, None if it cannot be judged."""
@@ -101,29 +105,37 @@ class PhaseWatch:
         q = quality(nulls, self.n_sources, self.allowance)
         if len(q) < 2:
             return None
-        self.misfit = float(np.median(q))
+        self.misfit = median(q)
         if self.misfit > self.limit * self.scale:
             return True
         if self.n_sources > 1 and self._one_is_off(nulls, signals):
             return True
-        self._normals.append(normal_equations(nulls, self.n_sources, self.allowance, _MOST_MISFIT))
+        self._skipped = (self._skipped + 1) % _NORMALS_EVERY
+        if not self._skipped:
+            self._normals.append(normal_equations(nulls, self.n_sources, self.allowance, _MOST_MISFIT))
         return False
 
     def _one_is_off(self, nulls: Nulls, signals: Signals) -> bool:
         """One emitter's null fits and another's does not: a fault of that path, unless they are closer than a beam."""
         worst = quality(nulls, self.n_sources, self.allowance, worst=True)
-        off = float(np.median(worst)) > self.limit * self.scale * _CLEARLY
-        self._partly = self._partly + 1 if off or self._partly < 0 else 0
-        if self._partly < _PARTLY_BLOCKS:
+        off = np.zeros(len(signals), bool)
+        off[nulls.valid.any(axis=1)] = worst > self.limit * self.scale * _CLEARLY
+        self._partly.append(signals.select(off))
+        self._ask_in = max(self._ask_in - 1, 0)
+        share = sum(map(len, self._partly)) / (_PARTLY_BLOCKS * WINDOWS)
+        if share < _PARTLY_SHARE or self._ask_in:
             return False
-        if resolved_waves(self.manifold, signals, self.allowance):
-            self._partly = -_ASK_AGAIN_BLOCKS
+        suspect = joined(self._partly)
+        index = np.unique(np.linspace(0, len(suspect) - 1, _ASKED_WINDOWS).astype(int))
+        close = explained(self.manifold, suspect.select(index), self.n_sources, self.allowance)
+        if share * (1 - float(close.mean())) < _PARTLY_SHARE:
+            self._ask_in = _ASK_AGAIN_BLOCKS
             return False
         return True
 
     def slow_alarm(self) -> bool:
         """After each clean block: have the phases moved since the reference? Judged over WINDOW_BLOCKS."""
-        if len(self._normals) < WINDOW_BLOCKS:
+        if len(self._normals) < WINDOW_BLOCKS // _NORMALS_EVERY:
             return False
         matrix = np.sum([n.matrix for n in self._normals], axis=0)
         gradient = np.sum([n.gradient for n in self._normals], axis=0)

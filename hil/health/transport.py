@@ -14,6 +14,7 @@ _RATE_WINDOW_S = 1.0
 _SLOW = 0.9
 _LATE_WINDOW_S = 0.4
 _LATE_WINDOWS = 4
+_FALLING_WINDOWS = 5
 _LEAST_LATE_S = 0.02
 _CLOCK_ERROR = 1e-4  # of the device's clock against ours
 _QUIET_S = 2.0  # losses of one kind within it are one event
@@ -24,6 +25,10 @@ class ClockWatch:
 
     late = t_arrival - samples / fs; its least value over a window cannot rise by jitter or by a pause that is caught
     up. Only streams that ran in real time before are judged.
+
+    Attributes
+    ----------
+    share : of the samples due that came, while the stream falls behind window after window: a slow link. Else None.
     """
 
     def __init__(self) -> None:
@@ -33,10 +38,15 @@ class ClockWatch:
         self._base: float | None = None
         self._over: list[float] = []
         self._steady = 0
+        self._kept_time = False
+        self._latest: deque[tuple[float, float]] = deque(maxlen=_FALLING_WINDOWS + 1)
+        self.share: float | None = None
 
     def forget(self) -> None:
         """A loss or a pause is known: measure anew."""
         self._mins.clear()
+        self._latest.clear()
+        self.share = None
         self._window_end, self._base = None, None
         self._least, self._over, self._steady = float("inf"), [], 0
 
@@ -51,12 +61,15 @@ class ClockWatch:
         least, self._least = self._least, float("inf")
         self._window_end = t_s + _LATE_WINDOW_S
         self._mins.append(least)
+        self._latest.append((t_s, least))
+        self.share = self._falling_share()
         tolerance = max(_LEAST_LATE_S, 1.5 * block_s)
         if self._base is None or self._steady < _LATE_WINDOWS:
             # first show that it keeps time at all
             previous = self._mins[-2] if len(self._mins) > 1 else None
             steady = previous is not None and abs(least - previous) < 0.5 * tolerance
             self._steady = self._steady + 1 if steady else 0
+            self._kept_time = self._kept_time or self._steady >= _LATE_WINDOWS
             self._base = least if self._base is None or not steady else min(self._base, least)
             return None
         excess = least - self._base
@@ -73,6 +86,15 @@ class ClockWatch:
             return lost_s[1]
         self._steady = 0  # it goes on falling behind: a slow link, told by its rate
         return None
+
+    def _falling_share(self) -> float | None:
+        if not self._kept_time or len(self._latest) <= _FALLING_WINDOWS:
+            return None
+        places = list(self._latest)
+        steps = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(places, places[1:], strict=False)]
+        if any(rise < (1 - _SLOW) * span for span, rise in steps):
+            return None
+        return 1 - (places[-1][1] - places[0][1]) / (places[-1][0] - places[0][0])
 
 
 class TransportWatch:
@@ -125,6 +147,8 @@ class TransportWatch:
             lost = round(late_s * fs_hz)
             self.lost += lost
             out += self._tell("dropped-blocks", first, n, now, lost, "about ")
+        if self._clock.share is not None:
+            out += self._tell("slow-network", first, n, now, 100 * self._clock.share)
         self._arrivals.append((now, n))
         while self._arrivals and now - self._arrivals[0][0] > _RATE_WINDOW_S * 1e9:
             self._arrivals.popleft()

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hil.core.calibration import Calibration
+from hil.core.device import WireFormat
 from hil.core.epoch import EpochScope
 from hil.core.errors import HilError
 from hil.core.frame import Frame, StreamInfo
@@ -23,7 +24,7 @@ from hil.health.blocks import BlockTap, HealthBlock, block_samples
 from hil.health.carrier import WINDOW_BLOCKS as CARRIER_BLOCKS
 from hil.health.carrier import CarrierWatch
 from hil.health.catalogue import KINDS, make_event
-from hil.health.cause import Evidence, name_cause
+from hil.health.cause import Evidence, name_cause, stuck_events
 from hil.health.event import HealthEvent, Severity
 from hil.health.hypotheses import Change
 from hil.health.levels import LevelWatch
@@ -157,6 +158,8 @@ class HealthWatch:
             out.append(
                 "A phase ramp along the line moves all directions alike and cannot be seen without an anchor."
             )
+        if self._bits is None:
+            out.append("Not watched in samples that are no integers: stuck-bit.")
         if not self._k or (self._levels is None and self.blocks > SETTLE_BLOCKS):
             out.append("No emitter is seen: only the transport and the levels are watched.")
         return out
@@ -197,7 +200,7 @@ class HealthWatch:
         if self._levels is None:
             self._first.append(block)
             return self._settle() if len(self._first) >= SETTLE_BLOCKS else []
-        readings = read_block(block, self._k, self._whitening)
+        readings = read_block(block, self._k, self._whitening, self._bits)
         if self._alarm is not None:
             self._alarm.append(readings)
             return self._name() if len(self._alarm) >= PERSIST_BLOCKS + COLLECT_BLOCKS else []
@@ -207,24 +210,25 @@ class HealthWatch:
         """References from the first blocks; a calibration that does not explain them is an alarm at once."""
         m, fs_hz = self._stream.n_channels, self._stream.fs_hz
         ones = np.ones(m)
-        readings = [read_block(b, self._k, ones) for b in self._first]
+        readings = [read_block(b, self._k, ones, self._bits) for b in self._first]
         if self._asked_sources is None:
             ranks = np.concatenate([r.rank for r in readings])
             self._k = int(min(max(int(np.bincount(ranks).argmax()), 1), m - 1))
-            readings = [read_block(b, self._k, ones) for b in self._first]
+            readings = [read_block(b, self._k, ones, self._bits) for b in self._first]
         noise = np.median([r.noise_db for r in readings], axis=0)
         if np.all(np.isfinite(noise)) and np.ptp(noise) > 0.5:
             self._whitening = 10 ** (-(noise - noise.mean()) / 20)
-            readings = [read_block(b, self._k, self._whitening) for b in self._first]
+            readings = [read_block(b, self._k, self._whitening, self._bits) for b in self._first]
         self._levels = LevelWatch(readings)
         self._carrier_watch = self._carrier_watch or CarrierWatch(fs_hz)
         self._first = []
         self._memory.clear()
         self._memory.extend(readings)
         self._bad = self._good = self._tail_bad = 0
+        new = self._stuck_from_the_start(readings)
         if self._calibration is None or self._breaking() or m < 3 or self._k >= m:
             self._phases = None
-            return []
+            return new
         if self._phases is None:
             self._phases = PhaseWatch(self._calibration, self._stream.fc_hz, self._k)
         if self._phases.settle(readings, self._levels.window_tail, self._whitening):
@@ -233,13 +237,23 @@ class HealthWatch:
         self._memory.clear()
         return self._name()
 
+    def _stuck_from_the_start(self, readings: list[Readings]) -> list[HealthEvent]:
+        assert self._levels is not None
+        stuck = self._levels.stuck
+        first, last = readings[0].block.first_sample, readings[-1].block.first_sample
+        events = stuck_events(stuck, first, last + readings[-1].block.n_samples) if stuck is not None else []
+        new = [e for e in events if (e.kind, e.channels) not in self.active]
+        for event in new:
+            self.active[event.kind, event.channels] = event
+        return new
+
     def _watch(self, readings: Readings) -> list[HealthEvent]:
         levels, phases = self._levels, self._phases
         assert levels is not None
         change = levels.change(readings)
         tail = levels.tail_alarm(readings)
         misfit = phases.judge(readings) if phases is not None else None
-        level = bool(change.dead or change.stepped or change.weak or change.clipped)
+        level = bool(change.dead or change.stepped or change.weak or change.clipped or change.stuck)
         bad = level or tail or bool(misfit)
         if self._holding:
             return self._hold(bad)
@@ -322,6 +336,12 @@ class HealthWatch:
             if change is not None and change.gain is not None:
                 phases.manifold.correct(change.gain)
             self._phases = phases
+
+    @property
+    def _bits(self) -> int | None:
+        """Bits of a sample word, None if the samples are no integers."""
+        device = self._stream.device
+        return device.full_scale_bits if device.wire is WireFormat.CI16 else None
 
     def _groups(self) -> tuple[tuple[int, ...], ...]:
         """Coherent groups in places of the array."""

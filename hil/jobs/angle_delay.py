@@ -23,14 +23,15 @@ from hil.core.waveform import Waveform, load_waveform
 from hil.dsp.angle_delay import AngleDelayMapper, subcarrier_frequencies
 from hil.dsp.angle_delay_direct import DirectChoice
 from hil.dsp.angle_delay_looks import separate
-from hil.dsp.angle_delay_paths import PathEstimate, find_paths, mistrust
+from hil.dsp.angle_delay_paths import PathEstimate, find_paths, known_channel, mistrust
 from hil.dsp.angle_delay_phase import aligned
 from hil.dsp.angle_delay_verdict import PlaneVerdict, plane_verdict
+from hil.dsp.correction import converter_errors, correct_samples
 from hil.dsp.response import calibrated_response
 from hil.jobs.stated_array import stated_array
 from hil.jobs.transmit import TransmitRequest, waveform_beside
 from hil.learning.csi import read_csi
-from hil.learning.csi_recording import CsiCapture, CsiTap, covariances_of_looks, csi_of_recording
+from hil.learning.csi_recording import CsiCapture, CsiTap, Mend, covariances_of_looks, csi_of_recording
 from hil.learning.using import CalibrationInUse, calibration_for
 from hil.session import open_session
 
@@ -171,7 +172,8 @@ def of_recording(path: Path, array: str | None, settings: AngleDelaySettings) ->
         waveform = waveform_of(settings.waveform, path)
         end = min(_end_of_epoch(recording, start), start + max(round(settings.seconds * stream.fs_hz), 1))
         own = transmitted(recording)
-        capture = csi_of_recording(recording, waveform, start, end, own=own)
+        mend = _mend(settings, stream)
+        capture = csi_of_recording(recording, waveform, start, end, own=own, mend=mend)
     return _analyse(replace(capture, stream=stream), settings, _expected(own, stream))
 
 
@@ -193,7 +195,7 @@ def of_device(
             sent = TxConfig(attenuation_db=transmit.attenuation_db, channels=transmit.channels)
             session.transmit(load_waveform(transmit.file), sent)
         total = max(round(settings.seconds * session.stream.fs_hz), 1)
-        tap = CsiTap(waveform, total, own=transmit is not None)
+        tap = CsiTap(waveform, total, own=transmit is not None, mend=_mend(settings, session.stream))
         session.start(on_frame=tap, n_samples=total)
         while not session.wait(0.1):
             pass
@@ -206,6 +208,16 @@ def of_device(
 def _expected(own: bool, stream: StreamInfo) -> DirectChoice:
     """Few elements cannot tell a direct path from a plane wave: then it is there if the device transmitted."""
     return "yes" if own and stream.n_channels < _ELEMENTS_THAT_TELL else "auto"
+
+
+def _mend(settings: AngleDelaySettings, stream: StreamInfo) -> Mend | None:
+    """Undoes the IQ images and DC that the calibration knows, in samples; None: nothing to undo."""
+    if settings.calibration is None:
+        return None
+    imp = converter_errors(store.load(settings.calibration).impairments)
+    if imp.n_elements != stream.n_channels or not (np.any(imp.iq_image) or np.any(imp.dc_offset)):
+        return None
+    return lambda samples: correct_samples(samples, imp, stream.fs_hz)
 
 
 def waveform_of(path: Path | None, recording: Path | None = None) -> Waveform:
@@ -316,7 +328,7 @@ def _use(settings: AngleDelaySettings, capture: CsiCapture, direct: DirectChoice
     known = calibration.geometry.n_elements == geometry.n_elements
     found = separate(
         capture.csi, calibration.positions_m if known else geometry.positions_m, capture.stream.fc_hz,
-        capture.frequency_hz, direct=direct,
+        capture.frequency_hz, direct=direct, only_planes=False,
     )  # fmt: skip
 
     def judge(loaded: Calibration) -> PlaneVerdict:
@@ -352,11 +364,12 @@ def _map(
     delays = np.linspace(early, most, _MAP_DELAYS)
     csi = capture.csi.astype(np.complex128)
     f = capture.frequency_hz
+    if calibration is not None:
+        csi = csi / known_channel(calibration, f)
     if estimate.delay_reference == "direct path":
         basis = np.exp(-2j * np.pi * f * estimate.reference_s) / np.sqrt(len(f))
         csi = csi - (csi.mean(axis=0) @ basis.conj())[:, None] * basis
-    skew = None if calibration is None else calibration.impairments.delay_s
-    mapper = AngleDelayMapper(response, f, angles, delays + estimate.reference_s, skew)
+    mapper = AngleDelayMapper(response, f, angles, delays + estimate.reference_s)
     spectra = np.fft.fft(csi, axis=0) / len(csi)
     power = np.zeros((len(angles), len(delays)), np.float32)
     for spectrum in spectra:

@@ -19,6 +19,7 @@ from hil.core.errors import ConfigError, HilError, RecordingError, StreamStopped
 from hil.core.frame import Frame, StreamInfo
 from hil.core.geometry import parse_array
 from hil.core.units import parse_quantity
+from hil.dsp.correction import correct_samples, is_ideal, receiver_errors
 from hil.dsp.covariance import sample_covariance
 from hil.dsp.doa import DoaFinder, Method
 from hil.dsp.doa_accuracy import doa_sigma_deg
@@ -100,9 +101,15 @@ class Estimator:
             grid = np.arange(low, high + step / 2, step)
         array: Any = used.calibration if used is not None else stream.geometry
         self.finder = DoaFinder(array, stream.fc_hz, grid, method=settings.method)
+        self._receivers = None
+        if used is not None:
+            errors = receiver_errors(used.calibration.impairments)
+            self._receivers = None if is_ideal(errors) else errors
 
     def estimate(self, samples: NDArray[np.complex64], first_sample: int) -> Directions:
-        """From (M, N) samples."""
+        """From (M, N) samples; delays, responses, images and DC that the calibration knows are undone in them."""
+        if self._receivers is not None:
+            samples = correct_samples(samples, self._receivers, self.stream.fs_hz)
         covariance = sample_covariance(samples)
         n = samples.shape[1]
         count = self.settings.n_sources

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from drivers.convert import wire_to_complex
 from drivers.sigmf_files import Recording
 from hil.core.errors import ConfigError, RecordingError
-from hil.core.frame import Frame, StreamInfo
+from hil.core.frame import Frame, FrameFlag, StreamInfo
 from hil.core.waveform import Waveform
 from hil.dsp.angle_delay_looks import Separated
 from hil.dsp.angle_delay_search import CyclicPrefix
 from hil.dsp.ofdm import CsiBlock, OfdmReceiver, not_found
+from hil.learning.csi_steady import steady
 from hil.learning.observe import CovarianceBatch
 
 #: Samples per channel that are read from a file at a time.
@@ -117,7 +118,7 @@ class CsiGatherer:
                 f"made for {waveform.fs_hz:g} S/s, the samples have {stream.fs_hz:g} S/s", where="--waveform",
                 hint="give the waveform that was transmitted, or capture at its rate (--fs)",
             )  # fmt: skip
-        self.waveform, self.stream, self._mend = waveform, stream, mend
+        self.waveform, self.stream, self._mend, self._own = waveform, stream, mend, own
         self._period = len(waveform.samples)
         symbol = layout.symbol_samples
         per_group = stream.n_channels * len(layout.subcarriers) * 8
@@ -143,8 +144,12 @@ class CsiGatherer:
         self._origin: int | None = None
         self._n, self._pushed = 0, 0
 
-    def push(self, samples: NDArray[np.complex64], first_sample: int) -> None:
-        """Samples (M, N) from an absolute index on; gaps are allowed."""
+    def push(self, samples: NDArray[np.complex64], first_sample: int, *, gap: bool = False) -> None:
+        """Samples (M, N) from an absolute index on; gaps are allowed. gap: some are missing before or within these,
+        and the index may not tell how many: the timing is looked for anew, its zero with it."""
+        if gap:
+            self._receiver.reset()
+            self._zero = None
         self._pushed += samples.shape[1]
         samples = samples if self._mend is None else self._mend(samples)
         for block in self._receiver.push(samples, first_sample):
@@ -181,9 +186,16 @@ class CsiGatherer:
             raise RecordingError(str(why), hint=why.hint, exit_code=2)
         keys = sorted(self._sums)
         csi = np.stack([self._sums[k] / self._counts[k] for k in keys])
+        whole = steady(csi, own=self._own)
+        keys, csi = [k for k, good in zip(keys, whole, strict=True) if good], csi[whole]
         counts = np.array([self._counts[k] for k in keys], np.int64)
         slips = self._receiver.slips
         notes = (f"the timing of the waveform jumped {slips} times",) if slips else ()
+        if not whole.all():
+            notes += (
+                f"{np.count_nonzero(~whole)} of {len(whole)} blocks, in which the waveform was not on all the time, "
+                "were left out",
+            )
         return CsiCapture(
             csi[:, :, self._sent].astype(np.complex64), self._columns_hz[self._sent],
             np.array([self._times[k] for k in keys]) / counts, np.array([self._firsts[k] for k in keys], np.int64),
@@ -229,7 +241,8 @@ def csi_of_recording(
         for place in range(low, high, _PIECE_SAMPLES):
             n = min(_PIECE_SAMPLES, high - place)
             samples, _ = wire_to_complex(recording.read(place, n), bits)
-            gather.push(samples, segment.global_index + place - segment.start)
+            unknown = segment.dropped_before is None and place == segment.start
+            gather.push(samples, segment.global_index + place - segment.start, gap=unknown)
             if progress is not None:
                 progress(place + n - start, end - start)
     return gather.result()
@@ -237,12 +250,13 @@ def csi_of_recording(
 
 @dataclass(slots=True)
 class CsiTap:
-    """`on_frame` of a session: gathers one epoch; a new epoch begins anew. own : as of CsiGatherer."""
+    """`on_frame` of a session: gathers one epoch; a new epoch begins anew. own, mend : as of CsiGatherer."""
 
     waveform: Waveform
     n_samples: int
     most_groups: int = 512
     own: bool = False
+    mend: Mend | None = None
     gather: CsiGatherer | None = None
 
     def __call__(self, frame: Frame, clipped: NDArray[np.int64]) -> None:
@@ -250,9 +264,10 @@ class CsiTap:
         del clipped
         if self.gather is None or self.gather.stream.epoch.id != frame.stream.epoch.id:
             self.gather = CsiGatherer(
-                self.waveform, frame.stream, self.n_samples, self.most_groups, own=self.own
+                self.waveform, frame.stream, self.n_samples, self.most_groups, own=self.own, mend=self.mend
             )
-        self.gather.push(frame.samples, frame.first_sample)
+        gap = bool(frame.flags & (FrameFlag.GAP_BEFORE | FrameFlag.OVERFLOW))
+        self.gather.push(frame.samples, frame.first_sample, gap=gap)
 
     def result(self) -> CsiCapture:
         """Raises RecordingError if the waveform was not found."""

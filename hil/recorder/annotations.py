@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from drivers.sigmf_annotations import place_of
 
 #: More are not kept: a recording with a fault in every block says so without them.
 MOST_ANNOTATIONS = 2000
@@ -11,38 +14,32 @@ _LONGEST_LABEL = 20  # SigMF 1.2.5, annotations
 
 
 def annotation(
-    segments: Sequence[Mapping[str, Any]],
-    n_samples: int,
-    first_sample: int,
-    last_sample: int,
-    label: str,
-    comment: str,
-    keys: Mapping[str, Any],
-) -> dict[str, Any] | None:
-    """Annotations object for samples first_sample..last_sample (absolute indices); None if nothing is recorded yet.
-
-    What lies before the recording, in a gap or behind its end is put at the nearest sample that is there.
-    """
-    if not segments or n_samples < 1:
-        return None
-    start, end = (_place(segments, n_samples, index) for index in (first_sample, last_sample))
+    first_sample: int, last_sample: int, label: str, comment: str, keys: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Annotations object for samples first_sample..last_sample (absolute indices), not yet placed in the file."""
+    own = {
+        key.replace("hil_", "hil:", 1): None
+        if isinstance(value, float) and not math.isfinite(value)
+        else value
+        for key, value in keys.items()
+    }
     return {
-        "core:sample_start": start,
-        "core:sample_count": max(end - start, 0),
         "core:label": label[:_LONGEST_LABEL],
         "core:comment": comment,
         "core:generator": "coherent-array-hil health",
-        "hil:first_sample": first_sample,
-        **keys,
+        "hil:first_sample": int(first_sample),
+        "hil:last_sample": int(last_sample),
+        **own,
     }
 
 
-def _place(segments: Sequence[Mapping[str, Any]], n_samples: int, index: int) -> int:
-    """Place in the file of an absolute sample index."""
-    for k in range(len(segments) - 1, -1, -1):
-        here = segments[k]
-        if index >= here["core:global_index"] or k == 0:
-            end = segments[k + 1]["core:sample_start"] if k + 1 < len(segments) else n_samples
-            place = here["core:sample_start"] + index - here["core:global_index"]
-            return int(min(max(place, here["core:sample_start"]), end))
-    return 0
+def placed(
+    annotations: Sequence[Mapping[str, Any]], segments: Sequence[Mapping[str, Any]], n_samples: int
+) -> list[dict[str, Any]]:
+    """The annotations with their places in the file, in order; none if nothing is recorded."""
+    starts = [(s["core:sample_start"], s["core:global_index"]) for s in segments]
+    out = []
+    for item in annotations if starts and n_samples else ():
+        start, end = (place_of(starts, n_samples, item[f"hil:{which}_sample"]) for which in ("first", "last"))
+        out.append({"core:sample_start": start, "core:sample_count": max(end - start, 0), **item})
+    return sorted(out, key=lambda a: a["core:sample_start"])

@@ -27,9 +27,8 @@ def write_description(
     Parameters
     ----------
     path : of the recording. members : base names of its data files. hashes : SHA-512 of the data files once the
-        recording is complete; None while it is being made. annotations : of all members, in any order.
+        recording is complete; None while it is being made. annotations : of all members.
     """
-    noted = sorted(annotations, key=lambda a: a["core:sample_start"])
     collection = path.suffix == ".sigmf-collection"
     final: dict[str, Any] = {} if hashes is None else {"hil:complete": True}
     n_channels = int(global_keys["spatial:num_elements"])
@@ -39,7 +38,11 @@ def write_description(
         own |= {"core:collection": path.stem} if collection else {"core:num_channels": n_channels}
         if hashes is not None:
             own["core:sha512"] = hashes[i]
-        value = {"global": {**global_keys, **own, **final}, "captures": segments, "annotations": noted}
+        value = {
+            "global": {**global_keys, **own, **final},
+            "captures": segments,
+            "annotations": list(annotations),
+        }
         streams.append({"name": member.name, "hash": write_json(Path(f"{member}.sigmf-meta"), value)})
     if collection:
         keys = {

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,16 @@ def existing(base: Path, kind: str) -> list[Path]:
     suffixes = r"\.sigmf-(collection|meta|data)|" + re.escape(JOURNAL_SUFFIX)
     own = re.compile(f"{re.escape(base.name)}{members}({suffixes})")
     return sorted(p for p in base.parent.iterdir() if own.fullmatch(p.name))
+
+
+def check_free(path: Path, need: int) -> None:
+    """Raise RecordingError if the disk has not `need` bytes for a recording at `path`."""
+    free = shutil.disk_usage(path.parent).free if need else 0
+    if need > free:
+        raise RecordingError(
+            f"{path}: needs {need / 1e6:.0f} MB, {free / 1e6:.0f} MB are free",
+            hint="free space, record fewer samples or write to another disk",
+        )
 
 
 def is_disk_full(err: OSError) -> bool:

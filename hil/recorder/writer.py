@@ -8,7 +8,6 @@ the reader cuts the members of a collection to the shortest one.
 from __future__ import annotations
 
 import contextlib
-import shutil
 import threading
 import time
 from collections.abc import Mapping
@@ -19,22 +18,23 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
+from drivers.sigmf_annotations import JOURNAL_KEY
 from drivers.sigmf_files import JOURNAL_SUFFIX, MAX_METADATA_BYTES
 from hil.core.errors import CaptureOverrun, RecordingError
 from hil.core.frame import Block, StreamInfo
-from hil.recorder.annotations import MOST_ANNOTATIONS, annotation
+from hil.recorder.annotations import MOST_ANNOTATIONS, annotation, placed
 from hil.recorder.description import write_description
 from hil.recorder.files import (
     DataFile,
     Deinterleaver,
+    check_free,
     existing,
     is_disk_full,
-    json_bytes,
     overloads,
     parse_path,
     sync_folder,
-    write_all,
 )
+from hil.recorder.journal import Journal
 from hil.recorder.metadata import (
     Point,
     check_segment,
@@ -105,7 +105,7 @@ class Recorder:
         self.policy = policy
         self._stream = self._first_stream = stream
         self._frame_bytes = stream.n_channels * 2 * stream.device.wire.dtype.itemsize
-        self._check_free(expected_samples)
+        check_free(self.path, (expected_samples or 0) * self._frame_bytes)
         self._extras = dict(extras or {})
         self._point: dict[str, Any] = {}
         self._new_point = False
@@ -124,20 +124,10 @@ class Recorder:
         self._global = global_object(stream, texts, truth)
         self._split = Deinterleaver(stream.n_channels, stream.device.wire.dtype)
         self._files: list[DataFile] = []
-        self._journal: Any = None
+        self._journal: Journal | None = None
         self._open(overwrite)
 
     # Opening
-
-    def _check_free(self, expected_samples: int | None) -> None:
-        if not expected_samples:
-            return
-        need, free = expected_samples * self._frame_bytes, shutil.disk_usage(self._base.parent).free
-        if need > free:
-            raise RecordingError(
-                f"{self.path}: needs {need / 1e6:.0f} MB, {free / 1e6:.0f} MB are free",
-                hint="free space, record fewer samples or write to another disk",
-            )
 
     def _open(self, overwrite: bool) -> None:
         old = existing(self._base, self.kind)
@@ -148,13 +138,13 @@ class Recorder:
         try:
             for file in old:
                 file.unlink()
-            self._journal = self._journal_path.open("xb", buffering=0)
+            self._journal = Journal(self._base.with_name(self._base.name + JOURNAL_SUFFIX))
             for member in self._members:
                 self._files.append(DataFile(member.with_name(member.name + ".sigmf-data")))
             self._write_metadata()
         except OSError as err:
             self._close_files()
-            made = [self._journal_path] if self._journal else []
+            made = [self._journal.path] if self._journal else []
             for file in (
                 made
                 + [f.path for f in self._files]
@@ -163,10 +153,6 @@ class Recorder:
                 file.unlink(missing_ok=True)
             what = "disk full, 0 samples kept" if is_disk_full(err) else f"cannot write: {err.strerror}"
             raise RecordingError(f"{self.path}: {what}", hint="check the folder and its free space") from err
-
-    @property
-    def _journal_path(self) -> Path:
-        return self._base.with_name(self._base.name + JOURNAL_SUFFIX)
 
     @property
     def _members(self) -> list[Path]:
@@ -225,11 +211,17 @@ class Recorder:
 
     def annotate(self, first_sample: int, last_sample: int, label: str, comment: str, **keys: Any) -> None:
         """Note something about samples (absolute indices) until `close`; keys : further ones, as `hil_name`."""
-        own = {key.replace("hil_", "hil:", 1): value for key, value in keys.items()}
+        made = annotation(first_sample, last_sample, label, comment, keys)
+        line = Journal.line({JOURNAL_KEY: made})
         with self._lock:
-            made = annotation(self._segments, self._n, first_sample, last_sample, label, comment, own)
-            if made is not None and self._summary is None and len(self._annotations) < MOST_ANNOTATIONS:
-                self._annotations.append(made)
+            room = self._metadata_bytes + 2 * len(line) <= MAX_METADATA_BYTES
+            if self._summary is not None or len(self._annotations) >= MOST_ANNOTATIONS or not room:
+                return
+            self._annotations.append(made)
+            self._metadata_bytes += 2 * len(line)
+            with contextlib.suppress(OSError):  # a full disk is told by the samples
+                if self._journal is not None:
+                    self._journal.append(line)
 
     def _lost_before(self, block: Block) -> int | None:
         if self._n == 0:
@@ -280,14 +272,15 @@ class Recorder:
         )
         if not self._segments:
             check_segment(segment)
-        line = json_bytes(segment)
+        line = Journal.line(segment)
         self._metadata_bytes += 2 * len(line)  # indented
         if self._metadata_bytes > MAX_METADATA_BYTES:
             self._failure = (
                 f"{self.path}: {len(self._segments)} segments, no more fit; {self._n} samples kept"
             )
             raise RecordingError(self._failure, hint="too many gaps or retunes: start a new recording")
-        write_all(self._journal.fileno(), memoryview(line))
+        assert self._journal is not None
+        self._journal.append(line)
         self._segments.append(segment)
         self._stream = block.stream
         self._epochs.add(block.stream.epoch.id)
@@ -365,7 +358,8 @@ class Recorder:
         try:
             hashes = self._close_files()
             self._write_metadata(hashes)
-            self._journal_path.unlink()
+            if self._journal is not None:
+                self._journal.path.unlink()
             sync_folder(self._base.parent)
         except OSError as err:
             # On a full disk the open-ended metadata and the journal stay: they describe the same samples.
@@ -385,7 +379,7 @@ class Recorder:
         begin = time.monotonic()
         write_description(
             self.path, self._members, self._global, self._segments, self._first_stream.geometry, hashes,
-            self._annotations,
+            placed(self._annotations, self._segments, self._n),
         )  # fmt: skip
         self._rewritten = time.monotonic()
         self._rewrite_cost = self._rewritten - begin

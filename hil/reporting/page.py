@@ -130,14 +130,34 @@ def _elements(cal: Calibration) -> str:
             f"<tr><td>{html.escape(label)}</td>"
             f"<td>{20 * np.log10(abs(g)):.2f} &plusmn; {_number(sigma.gain_db[m])}</td>"
             f"<td>{np.degrees(np.angle(g)) + 0.0:.2f} &plusmn; {_number(sigma.phase_deg[m])}</td>"
-            f"<td>{dx[0]:.4f} &plusmn; {_number(sigma.position_m[m, 0] / wavelength_m)}</td><td>{dx[1]:.4f}</td></tr>"
+            f"<td>{dx[0]:.4f} &plusmn; {_number(sigma.position_m[m, 0] / wavelength_m)}</td><td>{dx[1]:.4f}</td>"
+            f"{_receiver(cal, m)}</tr>"
         )
     return (
         "<table><tr><th>element</th><th>gain / dB</th><th>phase / degrees</th><th>dx / wavelengths</th>"
-        "<th>dy / wavelengths</th></tr>" + "".join(rows) + "</table>"
+        f"<th>dy / wavelengths</th>{_receiver_heads(cal)}</tr>" + "".join(rows) + "</table>"
         f'<p class="small">Relative to element {html.escape(cal.geometry.labels[cal.reference_element])}; '
         "one standard deviation; x = diag(g) a(angle; positions) s, corrected by dividing by g.</p>"
     )
+
+
+def _receiver_heads(cal: Calibration) -> str:
+    heads = ["delay / ps"] if np.any(cal.impairments.delay_s) else []
+    heads += ["IQ image / dB", "DC / dBFS"] if cal.sigma.iq_image is not None else []
+    return "".join(f"<th>{head}</th>" for head in heads)
+
+
+def _receiver(cal: Calibration, m: int) -> str:
+    """Cells of what was learned of the receiver besides gain and phase."""
+    imp, sigma = cal.impairments, cal.sigma
+    cells = []
+    if np.any(imp.delay_s):
+        cells.append(f"{1e12 * imp.delay_s[m]:.1f} &plusmn; {_number(1e12 * sigma.delay_s[m])}")
+    if sigma.iq_image is not None and sigma.dc_offset is not None:
+        for value, spread in ((imp.iq_image[m], sigma.iq_image[m]), (imp.dc_offset[m], sigma.dc_offset[m])):
+            size = max(float(abs(value)), 1e-12)
+            cells.append(f"{20 * np.log10(size):.1f} &plusmn; {_number(8.686 * float(spread) / size)}")
+    return "".join(f"<td>{cell}</td>" for cell in cells)
 
 
 def _list(title: str, items: Sequence[str]) -> str:

@@ -14,13 +14,30 @@ from drivers.convert import convert, to_block, wire_buffer
 from drivers.sim import SimDevice
 from hil.core.calibration import Calibration, Validity, unknown_sigma
 from hil.core.device import RxConfig
-from hil.core.frame import Frame
+from hil.core.frame import Frame, StreamInfo
 from hil.core.gauge import Gauge
 from hil.core.geometry import ArrayGeometry
 from hil.core.impairments import Impairments
 from sim_backend.engine import ArrayEngine
 from sim_backend.scene import parse_scene
-from sim_backend.truth import read_truth
+from sim_backend.truth import Truth, read_truth
+
+
+def calibration_of(
+    truth: Truth, stream: StreamInfo, *, scene_sample: int = 0, error_deg: float = 0.0, seed: int = 0
+) -> Calibration:
+    """What is true at a scene sample, with an error of the phases."""
+    m = len(truth.positions_m)
+    fc_hz = stream.fc_hz
+    rng = np.random.default_rng(seed)
+    gain = truth.gain_at(scene_sample) * np.exp(1j * np.deg2rad(error_deg) * rng.standard_normal(m))
+    zeros = np.zeros(m, complex)
+    return Calibration(
+        ArrayGeometry(truth.positions_m),
+        Impairments(gain, truth.coupling, truth.position_error_m, truth.delay_s, zeros, zeros),
+        unknown_sigma(m), Gauge("none"), fc_hz, Validity(fc_hz / 2, 2 * fc_hz), "truth",
+        epoch=stream.epoch, coherent_groups=stream.device.coherent_groups,
+    )  # fmt: skip
 
 
 class SimStream:
@@ -33,22 +50,10 @@ class SimStream:
         self.engine = ArrayEngine(scene, free_running=True, truth=path)
         truth = read_truth(path)
         m = len(truth.positions_m)
-        fc_hz = scene.receiver.fc_hz
         geometry = ArrayGeometry(truth.positions_m)
         self.device = SimDevice(self.engine, free_running=True, geometry=geometry)
         self.stream = self.device.configure(RxConfig(channels=tuple(range(m))))
-        rng = np.random.default_rng(seed)
-        gain = truth.gain_at(0) * np.exp(1j * np.deg2rad(error_deg) * rng.standard_normal(m))
-        zeros = np.zeros(m, complex)
-        sigma = unknown_sigma(m)
-        self.calibration = Calibration(
-            geometry,
-            Impairments(
-                gain, truth.coupling, truth.position_error_m, truth.delay_s, zeros, zeros
-            ),
-            sigma, Gauge("none"), fc_hz, Validity(fc_hz / 2, 2 * fc_hz), "truth",
-            epoch=self.stream.epoch, coherent_groups=self.stream.device.coherent_groups,
-        )  # fmt: skip
+        self.calibration = calibration_of(truth, self.stream, error_deg=error_deg, seed=seed)
         self.device.start()
         self._seq = 0
 

@@ -10,14 +10,18 @@ from pathlib import Path
 import pytest
 
 from hil.sim_server import free_address
-from tests.physics.health_transport import TRANSPORT_CASES, run_transport
+from tests.physics.health_transport import NETWORK_CASES, TRANSPORT_CASES, run_transport
 
 
-@pytest.mark.parametrize("name", ["dropped blocks", "disconnect"])
-def test_a_transport_fault_is_told_by_its_name(name: str, tmp_path: Path) -> None:
-    found = run_transport(name, tmp_path, free_address(), seed=3)
+@pytest.mark.parametrize(
+    ("name", "protocol"),
+    [("dropped blocks", "soapy"), ("disconnect", "iio"), ("0/180 flip of a channel", "soapy")],
+)
+def test_a_fault_is_told_by_its_name(name: str, protocol: str, tmp_path: Path) -> None:
+    found = run_transport(name, tmp_path, free_address(), seed=3, protocol=protocol)
+    assert found.early == []
     assert found.events
-    assert found.events[-1].kind in TRANSPORT_CASES[name][1], found.events
+    assert found.events[-1].kind in (TRANSPORT_CASES | NETWORK_CASES)[name].names, found.events
     assert found.events[-1].remedy
 
 

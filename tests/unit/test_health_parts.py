@@ -187,6 +187,16 @@ def test_a_slow_link_and_a_stall_are_named() -> None:
         flags = FrameFlag.OVERFLOW | FrameFlag.GAP_BEFORE if i == 480 else FrameFlag.NONE
         kinds += [e.kind for e in watch.frame(frame(x, i * 10000, i, flags, late_s=(i - 200) * 0.02))]
     assert kinds == ["slow-network"]
+    watch = TransportWatch()  # the same before the device's buffer is full
+    feed(watch, 300, 0)
+    told = []
+    for i in range(300, 600):
+        found = watch.frame(frame(x, i * 10000, i, late_s=(i - 300) * 0.02))
+        told += [(e.kind, e.value, i) for e in found]
+    assert told[0][0] == "slow-network"
+    assert told[0][1] == pytest.approx(33.3, rel=0.05)
+    assert told[0][2] - 300 < 100  # three seconds of the slow link
+    assert {kind for kind, _, _ in told} == {"slow-network"}
     watch = TransportWatch()
     feed(watch, 50, 0)
     assert [e.kind for e in watch.tick(round(1.0e9))] == []
@@ -234,7 +244,7 @@ def test_events_are_annotations_at_the_right_samples(tmp_path, suffix: str) -> N
     path = tmp_path / f"rec{suffix}"
     recorder = Recorder(path, info, policy="gap")
     wire = np.ones((1000, 4, 2), "<i2")
-    recorder.annotate(0, 10, "slip", "too early")
+    recorder.annotate(0, 10, "slip", "before the recording")
     recorder.write(Block(wire, 500, 0, 10**9, 10**18, FrameFlag.NONE, info))
     recorder.write(Block(wire, 4500, 1, 10**9, 10**18, FrameFlag.GAP_BEFORE, info, 3000))
     recorder.annotate(4600, 4700, "phase-flip", "words", hil_fault="phase-flip", hil_channels=[1])
@@ -246,9 +256,10 @@ def test_events_are_annotations_at_the_right_samples(tmp_path, suffix: str) -> N
     for meta in metas:
         noted = json.loads(meta.read_text())["annotations"]
         assert [(a["core:sample_start"], a["core:sample_count"], a["core:label"]) for a in noted] == [
+            (0, 0, "slip"),
             (1000, 10, "overflow"),
             (1100, 100, "phase-flip"),
             (2000, 0, "disconnect"),
         ]
-        assert noted[1]["hil:fault"] == "phase-flip"
-        assert noted[1]["hil:channels"] == [1]
+        assert noted[2]["hil:fault"] == "phase-flip"
+        assert noted[2]["hil:channels"] == [1]
