@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
 from typing import Any
 
 from hil.core.errors import ConnectionLost
+
+#: Python's names for what a driver throws: std::runtime_error, invalid_argument, out_of_range, overflow_error,
+#: other std::exceptions, bad_alloc.
+DRIVER_ERRORS = (RuntimeError, ValueError, IndexError, OverflowError, SystemError, MemoryError)
 
 
 class _Call:
@@ -32,23 +37,27 @@ class Caller:
     def __init__(self, uri: str) -> None:
         self._uri = uri
         self._queue: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
-        self._hung = ""
+        self._lock = threading.Lock()  # nothing is queued behind the end
+        self._refusal = ""
+        self._present: _Call | None = None
+        self._hung: _Call | None = None
         self._thread = threading.Thread(target=self._run, name=f"soapy-control {uri}", daemon=True)
         self._thread.start()
 
     @property
     def hung(self) -> bool:
-        """True after a call that did not return."""
-        return bool(self._hung)
+        """True after a call that did not return in time."""
+        return self._hung is not None
 
     def run(self, what: str, function: Callable[..., Any], *args: Any, deadline_s: float) -> Any:
         """function(*args), or what it raises. Raises ConnectionLost when it takes longer than the deadline."""
-        if self._hung:
-            raise ConnectionLost(f"{self._uri}: {self._hung} did not return", uri=self._uri)
         call = _Call(function, args)
-        self._queue.put(call)
+        with self._lock:
+            if self._refusal:
+                raise self._refused()
+            self._queue.put(call)
         if not call.done.wait(deadline_s):
-            self._hung = what
+            self._give_up(call, f"{what} did not return")
             raise ConnectionLost(
                 f"{self._uri}: {what}: no answer within {deadline_s:g} s",
                 uri=self._uri,
@@ -58,17 +67,40 @@ class Caller:
             raise call.error
         return call.result
 
+    def _refused(self) -> ConnectionLost:
+        return ConnectionLost(
+            f"{self._uri}: {self._refusal}", uri=self._uri, hint="configure() connects again"
+        )
+
+    def _give_up(self, call: _Call, why: str) -> None:
+        with self._lock:
+            self._refusal = self._refusal or why
+            self._hung = self._hung or self._present or call
+            with contextlib.suppress(queue.Empty):
+                while (waiting := self._queue.get_nowait()) is not None:
+                    waiting.error = self._refused()
+                    waiting.done.set()
+            self._queue.put(None)
+
+    def returned(self, timeout_s: float) -> bool:
+        """Wait for the call that hung; True once it has returned."""
+        return self._hung is None or self._hung.done.wait(timeout_s)
+
     def close(self) -> None:
-        """End the thread, unless it hangs."""
-        self._queue.put(None)
-        if not self._hung:
+        """End the thread after what is queued, unless it hangs. Later calls are refused."""
+        with self._lock:
+            self._refusal = self._refusal or "the connection was closed"
+            self._queue.put(None)
+        if (not self.hung or self.returned(0.0)) and self._thread is not threading.current_thread():
             self._thread.join(5.0)
 
     def _run(self) -> None:
         while (call := self._queue.get()) is not None:
+            self._present = call
             try:
                 call.result = call.function(*call.args)
             except BaseException as err:  # noqa: BLE001 - handed to the caller
                 call.error = err
+            self._present = None
             call.done.set()
             del call  # or the last device would live until the next call

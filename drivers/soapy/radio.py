@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Callable
 from typing import Any
 
 from drivers.soapy.address import Address
 from drivers.soapy.binding import import_soapy, native_format
-from drivers.soapy.caller import Caller
+from drivers.soapy.caller import DRIVER_ERRORS
 from drivers.soapy.device_table import find_table
+from drivers.soapy.handle import Handle
 from hil.core.device import Range
 from hil.core.errors import (
     ConfigError,
     ConnectionLost,
     DeviceNotFound,
-    HilError,
     ProtocolError,
     UnsupportedSetting,
 )
 
 _LOG = logging.getLogger("hil.soapy")
 _CALL_S = 35.0  # SoapyRemote's own deadline is 30 s
-_OPEN_S = 90.0  # some devices load firmware when opened
-_CLOSE_S = 5.0
-#: Devices that a thread of their driver still uses: never freed, or the process would crash.
-_ABANDONED: list[Any] = []
 
 
 class Refused(Exception):
-    """The driver answered a call with an error; it stays usable."""
+    """The driver answered a call with an error; it stays usable.
+
+    arguments : True where the driver could not even read what it was given.
+    """
+
+    def __init__(self, text: str, *, arguments: bool = False) -> None:
+        super().__init__(text)
+        self.arguments = arguments
 
 
 class Radio:
@@ -47,8 +49,7 @@ class Radio:
         self.address = address
         self.uri = f"soapy:{address.text}"
         self.soapy = import_soapy()
-        self._caller: Caller | None = None
-        self._device: Any = None
+        self._handle: Handle | None = None
         self.reopen()
 
     # ---- opening --------------------------------------------------------------------------------------
@@ -56,29 +57,33 @@ class Radio:
     @property
     def connected(self) -> bool:
         """False once the device was dropped."""
-        return self._device is not None
+        return self._handle is not None
 
     @property
     def device(self) -> Any:
         """SoapySDR's device. Raises ConnectionLost once it was dropped."""
-        if self._device is None:
+        return self._present().device
+
+    def _present(self) -> Handle:
+        handle = self._handle
+        if handle is None:
             raise ConnectionLost(
                 f"{self.uri}: the connection was lost", uri=self.uri, hint="configure() connects again"
             )
-        return self._device
+        return handle
 
     def reopen(self) -> None:
-        """Open (again). Raises DeviceNotFound."""
+        """Open (again). Raises DeviceNotFound, ConfigError (arguments of the URI), UnsupportedSetting."""
         self.drop()
-        self._caller = Caller(self.uri)
         try:
-            self._device = self._caller.run(
-                "open", self.soapy.Device, dict(self.address.device_args), deadline_s=_OPEN_S
-            )
-            if self._device is None:
-                raise RuntimeError("no match")
-        except (RuntimeError, ConnectionLost) as err:
-            self.drop()
+            self._handle = Handle(self.soapy, self.address, self.uri)
+        except (ValueError, IndexError, OverflowError) as err:
+            given = ",".join(f"{key}={value}" for key, value in self.address.device_args.items())
+            raise ConfigError(
+                f"{self.uri}: its driver cannot read the arguments {given} ({err})",
+                hint="numbers are written without units, remote:timeout in microseconds",
+            ) from err
+        except (*DRIVER_ERRORS, ConnectionLost) as err:
             raise DeviceNotFound(
                 f"{self.uri}: no device answers ({err})",
                 uri=self.uri,
@@ -87,7 +92,12 @@ class Radio:
         try:
             self._identify()
             self._apply_address()
-        except HilError:
+        except Refused as err:
+            self.drop()
+            raise ProtocolError(
+                f"{self.uri}: the driver refuses to describe the device: {err}", uri=self.uri
+            ) from err
+        except BaseException:
             self.drop()
             raise
 
@@ -190,52 +200,68 @@ class Radio:
 
         Raises Refused (an answer), ConnectionLost; after the latter the device is dropped.
         """
-        return self.call(method, getattr(self.device, method), *args, deadline_s=deadline_s)
+        handle = self._present()
+        return self._run(handle, method, getattr(handle.device, method), args, deadline_s)
 
     def call(self, what: str, function: Callable[..., Any], *args: Any, deadline_s: float = _CALL_S) -> Any:
         """Call a function on the device's own thread; raises as `ask`."""
-        assert self._caller is not None
+        return self._run(self._present(), what, function, args, deadline_s)
+
+    def _run(
+        self,
+        handle: Handle,
+        what: str,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        deadline_s: float,
+    ) -> Any:
         try:
-            return self._caller.run(what, function, *args, deadline_s=deadline_s)
+            return handle.run(what, function, *args, deadline_s=deadline_s)
         except ConnectionLost:
-            self.drop()
+            self._lose(handle)
             raise
-        except RuntimeError as err:
-            text = str(err)
-            if self.address.remote and "RemoteError" not in text and "Soapy" in text:
+        except DRIVER_ERRORS as err:
+            text = str(err) or type(err).__name__
+            told = "RemoteError" in text or "not supported" in text or isinstance(err, (ValueError, IndexError))
+            if self.address.remote and not told and ("Soapy" in text or isinstance(err, MemoryError)):
                 # the answer to this call may still come: the connection is out of step
-                self.drop()
+                self._lose(handle)
                 raise ConnectionLost(
                     f"{self.uri}: {what}: {text}", uri=self.uri, hint="check the server, then open it again"
                 ) from err
-            raise Refused(text.removeprefix("RemoteError: ")) from err
-        except (TypeError, ValueError, AttributeError, OverflowError) as err:
+            raise Refused(
+                text.removeprefix("RemoteError: "), arguments=told and "RemoteError" not in text
+            ) from err
+        except (TypeError, AttributeError) as err:
             raise ProtocolError(f"{self.uri}: {what}: unexpected answer ({err})", uri=self.uri) from err
 
-    def drop(self) -> None:
-        """Give the device up; streams on it must be closed."""
-        device, self._device = self._device, None
-        caller, self._caller = self._caller, None
-        if device is not None and caller is not None:
-            if caller.hung:
-                leave_to_the_driver(device)
-            else:
-                with contextlib.suppress(RuntimeError, ConnectionLost):
-                    caller.run("close", device.close, deadline_s=_CLOSE_S)
-                if caller.hung:
-                    leave_to_the_driver(device)
-        if caller is not None:
-            caller.close()
+    def hold(self) -> Handle:
+        """The device, not freed until the caller says `let_go`. Raises ConnectionLost."""
+        handle = self._present()
+        handle.hold()
+        return handle
 
-    def abandon(self, why: str) -> None:
+    def has(self, handle: Handle) -> bool:
+        """True while this is the present connection."""
+        return self._handle is handle
+
+    def _lose(self, handle: Handle) -> None:
+        if self._handle is handle:
+            self._handle = None
+        handle.end(lost=True)
+
+    def drop(self) -> None:
+        """Give the device up. It is freed once the streams on it are closed."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            handle.end()
+
+    def abandon(self, handle: Handle, why: str) -> None:
         """A thread of the driver cannot be ended: never free the device."""
-        device, self._device = self._device, None
-        caller, self._caller = self._caller, None
-        if device is not None:
-            _LOG.warning("%s: %s", self.uri, why)
-            leave_to_the_driver(device)
-        if caller is not None:
-            caller.close()
+        _LOG.warning("%s: %s", self.uri, why)
+        if self._handle is handle:
+            self._handle = None
+        handle.abandon()
 
     # ---- abilities ------------------------------------------------------------------------------------
 
@@ -364,13 +390,6 @@ class Radio:
     def set_time_at_pulse(self, time_ns: int) -> None:
         """Set the hardware time at the next pulse of the time source. Raises Refused."""
         self.ask("setHardwareTime", time_ns, "PPS")
-
-
-def leave_to_the_driver(device: Any) -> None:
-    """Keep a device for ever: its destructor would free what a thread still uses."""
-    with contextlib.suppress(AttributeError):
-        setattr(device, "__closed__", True)  # noqa: B010 - the name that SoapySDR's own close() looks for
-    _ABANDONED.append(device)
 
 
 def within(allowed: list[Range], value: float) -> bool:

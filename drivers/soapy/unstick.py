@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 _FOLDER = Path("/proc/self/fd")
@@ -70,3 +71,29 @@ def _is_dead(descriptor: int, identity: int) -> bool:
         return True
     except OSError:
         return False
+
+
+def connected_to(candidates: Mapping[int, int], port: int) -> dict[int, int]:
+    """Those of `candidates` that are TCP sockets with this port at the far end."""
+    found = {}
+    for descriptor, identity in candidates.items():
+        with suppress(OSError, ValueError), _copy(descriptor, identity) as copy:
+            if copy.type == socket.SOCK_STREAM and copy.getpeername()[1] == port:
+                found[descriptor] = identity
+    return found
+
+
+def cut(candidates: Mapping[int, int]) -> None:
+    """Shut the connections of those that are still the same down: whoever waits for an answer gets an error."""
+    for descriptor, identity in candidates.items():
+        with suppress(OSError, ValueError), _copy(descriptor, identity) as copy:
+            copy.shutdown(socket.SHUT_RDWR)
+
+
+def _copy(descriptor: int, identity: int) -> socket.socket:
+    """The same socket under a descriptor of its own. Raises ValueError if it is another one by now, OSError."""
+    copy = socket.socket(fileno=os.dup(descriptor))
+    if os.fstat(copy.fileno()).st_ino != identity:
+        copy.close()
+        raise ValueError(f"descriptor {descriptor} is another socket")
+    return copy

@@ -19,6 +19,7 @@ from hil.core.checks import array
 from hil.core.errors import ConfigError, ShapeError
 from hil.core.units import SPEED_OF_LIGHT_M_S
 from hil.dsp.angle_delay import checked_csi
+from hil.dsp.angle_delay_channel import known_channel, mistrust
 from hil.dsp.angle_delay_direct import (
     DirectChoice,
     delay_vector,
@@ -35,7 +36,6 @@ from hil.dsp.response import calibrated_response
 #: The stated errors of a calibration count with this factor in power.
 _SAFETY = 2.0
 _MIN_SUBCARRIERS = 8
-_DELAY_SIGMAS = 4.0
 #: Two paths closer than this part of a resolution cell in every direction cannot be told apart.
 _SAME_CELL = 0.25
 
@@ -173,28 +173,6 @@ def _window(
     if not max_delay_s > 0:
         raise ConfigError("the largest delay must be positive", where="--max-range")
     return zero - min(early, max_delay_s), zero + min(max_delay_s, period - early)
-
-
-def known_delays_s(calibration: Calibration) -> Real:
-    """(M,) channel delays that stand out of their standard deviation; what is only noise would spoil ranges and angles."""
-    delay = np.asarray(calibration.impairments.delay_s, float)
-    sigma = np.nan_to_num(np.asarray(calibration.sigma.delay_s, float))
-    return np.where(np.abs(delay) > _DELAY_SIGMAS * sigma, delay, 0.0)
-
-
-def known_channel(calibration: Calibration, frequency_hz: Real) -> Complex:
-    """(M, S) response of the receivers over frequency relative to their gain: known delays and learned responses."""
-    imp = replace(calibration.impairments, delay_s=known_delays_s(calibration))
-    return imp.channel_response(frequency_hz)
-
-
-def mistrust(calibration: Calibration | None) -> float:
-    """Mean square relative error of the steering vectors that the calibration states; 0 for a nominal array."""
-    if calibration is None:
-        return 0.0
-    gain = np.nan_to_num(calibration.sigma.gain_db) * np.log(10) / 20
-    phase = np.deg2rad(np.nan_to_num(calibration.sigma.phase_deg))
-    return float(np.mean(gain**2) + np.var(phase))
 
 
 class _Successive:

@@ -21,9 +21,10 @@ from hil.core.geometry import parse_array
 from hil.core.units import SPEED_OF_LIGHT_M_S
 from hil.core.waveform import Waveform, load_waveform
 from hil.dsp.angle_delay import AngleDelayMapper, subcarrier_frequencies
+from hil.dsp.angle_delay_channel import known_channel, mistrust
 from hil.dsp.angle_delay_direct import DirectChoice
 from hil.dsp.angle_delay_looks import separate
-from hil.dsp.angle_delay_paths import PathEstimate, find_paths, known_channel, mistrust
+from hil.dsp.angle_delay_paths import PathEstimate, find_paths
 from hil.dsp.angle_delay_phase import aligned
 from hil.dsp.angle_delay_verdict import PlaneVerdict, plane_verdict
 from hil.dsp.correction import converter_errors, correct_samples

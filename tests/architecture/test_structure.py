@@ -137,3 +137,17 @@ def test_no_path_of_a_machine_is_committed() -> None:
         ):
             text = path.read_text(encoding="utf-8", errors="replace")
             assert not [b for b in banned if b in text], name
+
+
+def test_make_runs_every_folder_of_tests() -> None:
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    named = {
+        w
+        for line in text.splitlines()
+        if line.startswith(("COMPUTING", "STREAMING"))
+        for w in line.split()[2:]
+    }
+    there = {
+        f"tests/{p.name}" for p in (ROOT / "tests").iterdir() if p.is_dir() and list(p.rglob("test_*.py"))
+    }
+    assert named == there - {"tests/hardware"}  # opt-in
