@@ -207,6 +207,7 @@ def write(found: Soak, out: Path, args: argparse.Namespace) -> None:
         ),
     }
     lines = [
+        "# Soak", "",
         f"{args.elements} channels x {args.rate / 1e6:g} MS/s over IIO for {args.seconds:g} s, learning on, seed {args.seed}.",
         "",
         "| | |", "|---|---|", *(f"| {k} | {v} |" for k, v in accounts.items()), "",
