@@ -15,7 +15,7 @@ from drivers.board_blocks import Interrupted, Source, WireBlock
 from drivers.fractional_delay import REACH, FractionalDelay
 from drivers.sounding import Repeater, sounding
 from hil.core.device import RxConfig, WireBuffer
-from hil.core.errors import CaptureError, ConnectionLost, DeviceError, DeviceTimeout, StreamStopped
+from hil.core.errors import CaptureError, ConnectionLost, DeviceTimeout, HilError, StreamStopped
 from hil.core.frame import FrameFlag
 
 #: (largest offset in s, segments of 8192 samples): first where starts lie in practice, then as far as promised.
@@ -153,7 +153,7 @@ class ArrayIntake:
 
     def close(self) -> None:
         """Close all buffers."""
-        with suppress(DeviceError):  # it is silent then, and what ended the alignment is told
+        with suppress(HilError):  # it is silent then, and what ended the alignment is told
             self._sounding.close()
         for source in self._sources:
             source.stream.end()

@@ -49,12 +49,19 @@ class Caller:
         """True after a call that did not return in time."""
         return self._hung is not None
 
-    def run(self, what: str, function: Callable[..., Any], *args: Any, deadline_s: float) -> Any:
-        """function(*args), or what it raises. Raises ConnectionLost when it takes longer than the deadline."""
+    def run(
+        self, what: str, function: Callable[..., Any], *args: Any, deadline_s: float, last: bool = False
+    ) -> Any:
+        """function(*args), or what it raises. Raises ConnectionLost when it takes longer than the deadline.
+
+        last : nothing runs after it, later calls are refused.
+        """
         call = _Call(function, args)
         with self._lock:
             if self._refusal:
                 raise self._refused()
+            if last:
+                self._refusal = "the connection was closed"
             self._queue.put(call)
         if not call.done.wait(deadline_s):
             self._give_up(call, f"{what} did not return")

@@ -130,7 +130,7 @@ class Handle:
         if not caller.hung:
             closing = True
             with contextlib.suppress(*DRIVER_ERRORS, ConnectionLost):
-                caller.run("close", self.device.close, deadline_s=_CLOSE_S)
+                caller.run("close", self.device.close, deadline_s=_CLOSE_S, last=True)
         if caller.hung:
             cut(self._sockets)
             if not caller.returned(_RETURN_S):

@@ -11,6 +11,7 @@ from drivers.soapy.binding import import_soapy, native_format
 from drivers.soapy.caller import DRIVER_ERRORS
 from drivers.soapy.device_table import find_table
 from drivers.soapy.handle import Handle
+from drivers.soapy.ranges import as_dict, as_range, say, within
 from hil.core.device import Range
 from hil.core.errors import (
     ConfigError,
@@ -106,7 +107,7 @@ class Radio:
         self.n_channels = int(self.ask("getNumChannels", rx))
         if self.n_channels < 1:
             raise DeviceNotFound(f"{self.uri}: the device has no receiver", uri=self.uri)
-        info = _as_dict(self.ask("getHardwareInfo"))
+        info = as_dict(self.ask("getHardwareInfo"))
         self.driver_key = str(self.ask("getDriverKey"))
         self.hardware_key = str(self.ask("getHardwareKey"))
         self.model = self.hardware_key or self.driver_key
@@ -136,7 +137,7 @@ class Radio:
             return stated
         rx = self.soapy.SOAPY_SDR_RX
         oscillators = [
-            _as_dict(self.ask("getChannelInfo", rx, c)).get("lo", "") for c in range(self.n_channels)
+            as_dict(self.ask("getChannelInfo", rx, c)).get("lo", "") for c in range(self.n_channels)
         ]
         if not all(oscillators):
             return self.table.groups(self.n_channels)
@@ -222,7 +223,9 @@ class Radio:
             raise
         except DRIVER_ERRORS as err:
             text = str(err) or type(err).__name__
-            told = "RemoteError" in text or "not supported" in text or isinstance(err, (ValueError, IndexError))
+            told = (
+                "RemoteError" in text or "not supported" in text or isinstance(err, (ValueError, IndexError))
+            )
             if self.address.remote and not told and ("Soapy" in text or isinstance(err, MemoryError)):
                 # the answer to this call may still come: the connection is out of step
                 self._lose(handle)
@@ -285,6 +288,10 @@ class Radio:
     def bandwidth_hz(self, channel: int = 0) -> float:
         """Analogue bandwidth, Hz; 0 where the device does not say."""
         return float(self.ask("getBandwidth", self.soapy.SOAPY_SDR_RX, channel))
+
+    def tells_bandwidth(self) -> bool:
+        """True if the device has an analogue filter and says which."""
+        return bool(self.ranges("Bandwidth")) and self.bandwidth_hz() > 0
 
     def gain_db(self, channel: int) -> float:
         """Overall gain, dB."""
@@ -390,22 +397,3 @@ class Radio:
     def set_time_at_pulse(self, time_ns: int) -> None:
         """Set the hardware time at the next pulse of the time source. Raises Refused."""
         self.ask("setHardwareTime", time_ns, "PPS")
-
-
-def within(allowed: list[Range], value: float) -> bool:
-    """True if the value lies in one of the ranges."""
-    return any(r.minimum * (1 - 1e-9) <= value <= r.maximum * (1 + 1e-9) for r in allowed)
-
-
-def say(allowed: list[Range]) -> str:
-    """Ranges in words."""
-    return ", ".join(f"{r.minimum:.10g}" if r.minimum == r.maximum else str(r) for r in allowed) or "anything"
-
-
-def as_range(r: Any) -> Range:
-    """SoapySDR's range."""
-    return Range(float(r.minimum()), float(r.maximum()), float(r.step()))
-
-
-def _as_dict(kwargs: Any) -> dict[str, str]:
-    return {str(key): str(kwargs[key]) for key in kwargs.keys()}  # noqa: SIM118 - a C++ map

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from drivers.settings import check_block_samples, check_in_range, gains_per_channel
-from drivers.soapy.radio import Radio, say, within
+from drivers.soapy.radio import Radio
+from drivers.soapy.ranges import say, within
 from drivers.state import default_block_samples
 from hil.core.device import DeviceCaps, GainMode, RxConfig
 from hil.core.epoch import EpochEvent

@@ -6,20 +6,21 @@ import atexit
 import contextlib
 import threading
 import weakref
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
-from drivers.array_intake import Alignment, Taken
-from drivers.settings import check_channels
+from drivers.array_intake import REALIGNMENTS, Alignment, Taken, misaligned
+from drivers.settings import check_channels, restored
 from drivers.soapy.address import Address, parse
 from drivers.soapy.describe import abilities, identity, read_limits, wire_of, worse
 from drivers.soapy.intake import RadioIntake, set_common_time, shares_time
 from drivers.soapy.radio import Radio, Refused
 from drivers.soapy.request import apply_settings, check_request, read_settings
+from drivers.soapy.sample_clock import HandedOut
 from drivers.state import CallOrder, check_wire_buffer
 from hil.core.device import DeviceCaps, DeviceInfo, ReadResult, RxConfig, WireBuffer
 from hil.core.epoch import EpochEvent, EpochScope, EpochTracker, new_epoch
 from hil.core.errors import (
-    CaptureError,
     ConfigError,
     ConnectionLost,
     DeviceError,
@@ -32,7 +33,6 @@ from hil.core.geometry import ArrayGeometry
 if TYPE_CHECKING:
     from drivers.soapy.tx import SoapyTransmitter
 
-_REALIGNMENTS = 8
 _OPEN: weakref.WeakSet[SoapyDevice] = weakref.WeakSet()
 
 
@@ -88,12 +88,11 @@ class SoapyDevice:
             self._info = identity(self._radios, uri, self._wire, bits)
             self._limits = read_limits(self._radios)
             self._common_time = shares_time(self._radios) and set_common_time(self._radios)
-        except HilError:
+        except (HilError, Refused) as err:
             self._drop_radios()
+            if isinstance(err, Refused):
+                raise ProtocolError(f"{uri}: the driver refuses to describe itself: {err}", uri=uri) from err
             raise
-        except Refused as err:
-            self._drop_radios()
-            raise ProtocolError(f"{uri}: the driver refuses to describe the device: {err}", uri=uri) from err
         scopes = dict(self._radios[0].table.epoch)
         for radio in self._radios[1:]:
             scopes = {event: worse(scopes[event], radio.table.epoch[event]) for event in scopes}
@@ -110,7 +109,8 @@ class SoapyDevice:
         self._lost: DeviceError | None = None
         self._flags = FrameFlag.NONE
         self._count = 0  # first_sample of the next read
-        self._next_ns: float | None = None  # hardware time of it, where known
+        self._handed = HandedOut()
+        self._reopened = False  # a device came back as it powers up: its settings are still to be restored
         self._gap = False
         self.alignments: list[Alignment] = []
         self._transmitter: SoapyTransmitter | None = None
@@ -152,10 +152,11 @@ class SoapyDevice:
             was_running = self._order.running
             present = self._config.channels if self._config else None
             channels = check_channels(want.channels, present, len(self._ports), self._info.uri)
-            self._check(want, channels)
+            want = self._check(want, channels)
             self._end_streams()
             try:
                 self._apply(want, channels)
+                self._reopened = False
             except ConnectionLost as err:
                 self._lost = err
                 raise
@@ -167,10 +168,17 @@ class SoapyDevice:
             assert self._stream is not None
             return self._stream
 
-    def _check(self, want: RxConfig, channels: tuple[int, ...]) -> None:
+    def _check(self, want: RxConfig, channels: tuple[int, ...]) -> RxConfig:
+        """The request, after a reconnection with what it leaves open as it was before."""
         self._reconnect()
         try:
+            if self._reopened and self._config is not None:
+                before = self._config
+                if not all(radio.tells_bandwidth() for radio in self._radios):
+                    before = replace(before, bandwidth_hz=None)
+                want = restored(before, want)
             check_request(want, self._radios, self.caps, len(channels), self._info.uri)
+            return want
         except ConnectionLost as err:
             self._lost = err
             raise
@@ -182,11 +190,15 @@ class SoapyDevice:
         if self._lost is None and not broken:
             return
         self._end_streams()
+        if self._transmitter is not None:
+            self._transmitter.disconnected()  # or its streams would keep the dead devices
+        self._reopened = True
         for radio in broken or self._radios:
             radio.reopen()
         self._common_time = shares_time(self._radios) and set_common_time(self._radios)
         self._tracker.record(EpochEvent.RECONNECT)
-        self._next_ns, self._lost = None, None
+        self._lost = None
+        self._handed.forget(clock_too=True)
         if self._transmitter is not None:
             self._transmitter.reconnected()
 
@@ -203,7 +215,7 @@ class SoapyDevice:
         before = self._config
         self._config = read_settings(self._radios, self._ports, channels, want, before)
         if before is not None and before.fs_hz != self._config.fs_hz:
-            self._next_ns = None  # samples of two rates are not counted together
+            self._handed.forget()  # samples of two rates are not counted together
         if EpochEvent.LO in events:
             self._limits = read_limits(self._radios)
         self._renew_stream()
@@ -218,10 +230,11 @@ class SoapyDevice:
         """Set up and start the streams of all devices, align them, and start counting at 0."""
         self._order.check_startable()
         with self._control:
-            if self._config is None or self._lost is not None:
+            if self._config is None or self._lost is not None or self._reopened:
                 self.configure(RxConfig())
             self._order.started()
-            self._count, self._gap, self._next_ns = 0, False, None
+            self._count, self._gap = 0, False
+            self._handed.forget()
             self._flags |= FrameFlag.RETUNED
             try:
                 self._open_streams()
@@ -261,7 +274,7 @@ class SoapyDevice:
         """Wait for samples of all devices; returns at most one block.
 
         Where samples were lost the result carries OVERFLOW and GAP_BEFORE; `lost_before` is exact where the
-        device stamps its samples, else None.
+        device stamps its samples, else None. What ended a transmission by itself (it ran dry) is raised once.
         """
         token = self._order.begin_read()
         assert self._stream is not None
@@ -269,6 +282,8 @@ class SoapyDevice:
         if self._lost is not None:
             raise self._lost
         try:
+            if self._transmitter is not None:
+                self._transmitter.tell_reader()
             taken = self._take(out, timeout_s, token)
         except ConnectionLost as err:
             self._order.check_read(token)
@@ -278,46 +293,35 @@ class SoapyDevice:
         return self._result(taken)
 
     def _take(self, out: WireBuffer, timeout_s: float, token: int) -> Taken:
-        intake = self._intake
-        if intake is not None:
+        if (intake := self._intake) is not None:
             taken = intake.take(out, timeout_s, lambda: self._order.interrupted(token))
             if not taken.broken:
                 return taken
         # no intake: an earlier start failed, the devices could not be aligned
-        for _ in range(_REALIGNMENTS):
+        for _ in range(REALIGNMENTS):
             taken = self._realign(out, timeout_s, token)
             if not taken.broken:
                 return taken
-        raise CaptureError(
-            f"{self._info.uri}: the devices lose samples faster than they can be aligned",
-            hint="lower the rate, or read from fewer devices",
-        )
+        raise misaligned(self._info.uri)
 
     def _result(self, taken: Taken) -> ReadResult:
         assert self._stream is not None
         flags, lost = self._flags | taken.flags, 0
+        fs_hz, now_s = self._stream.fs_hz, taken.t_mono_ns * 1e-9
         if self._transmitter is not None and self._transmitter.sending:
             flags |= FrameFlag.TRANSMITTING
         if taken.lost:
             lost = taken.lost_samples
         elif self._gap and self._count:
-            lost = self._lost_over_restart(taken)
+            lost = self._handed.skipped(taken.time_ns, fs_hz, now_s)
         if lost != 0:
             flags |= FrameFlag.GAP_BEFORE
         self._count += lost or 0
         result = ReadResult(taken.n, self._count, taken.t_mono_ns, taken.t_utc_ns, flags, self._stream, lost)
         self._count += taken.n
-        fs_hz = self._stream.fs_hz
-        self._next_ns = None if taken.time_ns is None else taken.time_ns + taken.n * 1e9 / fs_hz
+        self._handed.handed(taken.n, taken.time_ns, fs_hz, now_s)
         self._flags, self._gap = FrameFlag.NONE, False
         return result
-
-    def _lost_over_restart(self, taken: Taken) -> int | None:
-        """Samples between the last one before the streams were set up anew and the first one after it."""
-        if taken.time_ns is None or self._next_ns is None or self._stream is None:
-            return None
-        n = round((taken.time_ns - self._next_ns) * 1e-9 * self._stream.fs_hz)
-        return n if n >= 0 else None
 
     def _realign(self, out: WireBuffer, timeout_s: float, token: int) -> Taken:
         """A device of the array lost samples: start all of them anew, or they stay shifted against each other."""
@@ -336,8 +340,7 @@ class SoapyDevice:
         self._wind_down()
 
     def _wind_down(self) -> None:
-        intake = self._intake
-        if intake is not None:
+        if (intake := self._intake) is not None:
             intake.wake()
         with self._control:
             self._end_streams()

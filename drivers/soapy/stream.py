@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from drivers.board_blocks import Interrupted, WireBlock
 from drivers.rate_watch import RateWatch
+from drivers.soapy.caller import DRIVER_ERRORS
 from drivers.soapy.radio import Radio, Refused
 from drivers.soapy.sample_clock import SampleClock
+from drivers.soapy.stream_errors import receiver_broke, set_up_refused
 from drivers.soapy.unstick import open_sockets, revive
 from hil.core.device import WireFormat
 from hil.core.errors import (
@@ -23,7 +25,6 @@ from hil.core.errors import (
     DeviceStateError,
     DeviceTimeout,
     ProtocolError,
-    UnsupportedSetting,
 )
 from hil.core.priority import prefer_this_thread
 
@@ -85,10 +86,15 @@ class RadioStream:
         self._call: tuple[float, float] | None = None  # when the present read began: clock, CPU time
         self._cpu_clock: int | None = None
         self._last_data = time.monotonic()
-        self._device = radio.device
         self._sockets: dict[int, int] = {}  # those that the client opened for this stream
-        self._stream = self._set_up()
-        self._mtu = max(int(radio.ask("getStreamMTU", self._stream)), 1)
+        self._handle = radio.hold()
+        try:
+            self._device = self._handle.device
+            self._stream = self._set_up()
+            self._mtu = self._read_mtu()
+        except BaseException:
+            self._handle.let_go()
+            raise
         # one whole datagram each time: only its first read has a time stamp
         self._scratch = np.zeros((len(channels), self._mtu), self._word)
         self._pointers = [int(row.ctypes.data) for row in self._scratch]
@@ -111,16 +117,14 @@ class RadioStream:
             self._sockets = {fd: name for fd, name in after.items() if before.get(fd) != name}
             return stream
         except Refused as err:
-            uri = self._radio.uri
-            if any(word in str(err).lower() for word in ("busy", "in use", "already")):
-                raise DeviceStateError(
-                    f"{uri}: the receiver is in use ({err})",
-                    uri=uri,
-                    hint="another program receives from this device",
-                ) from err
-            raise UnsupportedSetting(
-                "channels", self._channels, f"what its driver can stream ({err})", uri=uri
-            ) from err
+            raise set_up_refused(self._radio, self._channels, err) from err
+
+    def _read_mtu(self) -> int:
+        try:
+            return max(int(self._radio.ask("getStreamMTU", self._stream)), 1)
+        except Refused as err:
+            self._radio.ask("closeStream", self._stream, deadline_s=_CLOSE_S)
+            raise ProtocolError(f"{self.uri}: its driver does not say how much to read ({err})") from err
 
     def activate(self, at_ns: int | None = None) -> None:
         """Start, at a hardware time if one is given, and begin to read. Raises DeviceError."""
@@ -166,7 +170,7 @@ class RadioStream:
             got = self._device.readStream(
                 self._stream, self._pointers, self._mtu, 0, int(_CALL_TIMEOUT_S * 1e6)
             )
-        except RuntimeError as err:
+        except DRIVER_ERRORS as err:
             raise ConnectionLost(f"{self.uri}: reading failed: {err}", uri=self.uri) from err
         finally:
             self._call = None
@@ -190,7 +194,7 @@ class RadioStream:
         elif n in (0, soapy.SOAPY_SDR_TIMEOUT):
             self._nothing_came(began)
         else:
-            self._broken(n)
+            raise receiver_broke(soapy, self.uri, n)
 
     def _nothing_came(self, began: float) -> None:
         now = time.monotonic()
@@ -203,23 +207,11 @@ class RadioStream:
         if now - began < 0.001:  # a driver that does not wait: do not spin
             time.sleep(0.001)
 
-    def _broken(self, code: int) -> None:
-        soapy, name = self._soapy, self._soapy.errToStr(code)
-        if code == soapy.SOAPY_SDR_TIME_ERROR:
-            raise DeviceStateError(
-                f"{self.uri}: the start time had passed when the device got it ({name})", uri=self.uri
-            )
-        if code == soapy.SOAPY_SDR_NOT_SUPPORTED:
-            raise ProtocolError(f"{self.uri}: the driver cannot read this stream ({name})", uri=self.uri)
-        raise ConnectionLost(
-            f"{self.uri}: the stream broke ({name})",
-            uri=self.uri,
-            hint="check the device and its server, then open it again",
-        )
-
     def _take(self, n: int, stamp_ns: int | None) -> None:
         """Put n samples of the scratch buffer into blocks; a loss begins a new one."""
-        lost, lost_samples = self._clock.arrived(n, stamp_ns)
+        lost, lost_samples = self._clock.arrived(n, stamp_ns, self._last_data)
+        if self._watch is None and not self._clock.trusted:
+            self._watch = RateWatch(self._fs_hz, int(_QUEUE_S * self._fs_hz), True)
         if lost:
             self._finish_block()
             self._begin_block(True, lost_samples, self._clock.first_ns)
@@ -369,19 +361,24 @@ class RadioStream:
             if thread.is_alive():
                 _LEFT_BEHIND.append(self)  # the driver writes into its buffers
                 self._radio.abandon(
-                    f"the thread {thread.name} does not end: its driver never returns from a read"
+                    self._handle,
+                    f"the thread {thread.name} does not end: its driver never returns from a read",
                 )
                 return
         self._queue.clear()
         stream, self._stream = self._stream, None
-        if stream is None or not self._radio.connected or self._radio.device is not self._device:
+        if stream is None:
             return
         try:
+            if not self._radio.has(self._handle):
+                return
             if thread is not None:
                 self._radio.ask("deactivateStream", stream, deadline_s=_CLOSE_S)
             self._radio.ask("closeStream", stream, deadline_s=_CLOSE_S)
         except (Refused, DeviceError) as err:
             _LOG.info("%s: closing the stream: %s", self.uri, err)
+        finally:
+            self._handle.let_go()
 
 
 _CLOSE_S = 5.0

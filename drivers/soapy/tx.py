@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from drivers.settings import check_in_range
 from drivers.silence import MAY_TRANSMIT, finish_first
-from drivers.soapy.radio import Radio, Refused, as_range, say, within
+from drivers.soapy.radio import Radio, Refused
+from drivers.soapy.ranges import say, within
+from drivers.soapy.tx_ports import TxPorts
 from drivers.soapy.tx_stream import TxStream
 from drivers.tx_checks import check_attenuation, check_tx_channels, check_tx_samples
 from hil.core.device import Range, TxCaps, TxConfig
 from hil.core.errors import (
-    CaptureError,
     DeviceError,
     DeviceStateError,
     DriverUnavailable,
@@ -69,11 +70,10 @@ class SoapyTransmitter:
         self._uri = uri
         self._radios = radios
         self._control = control
-        self._moved = moved
         self._lock = threading.RLock()  # taken after _control
         self._closed = False
-        self._ports = [(r, c) for r, radio in enumerate(radios) for c in range(radio.n_transmitters)]
-        if not self._ports:
+        self._ports = TxPorts(radios, uri, moved)
+        if not self._ports.where:
             raise DriverUnavailable(
                 f"{uri}: the device has no transmitter", uri=uri, hint="use a device that transmits"
             )
@@ -81,55 +81,71 @@ class SoapyTransmitter:
         self._mode = ""  # "cyclic", "stream" or "": silent
         self._streams: dict[int, TxStream] = {}
         self.repeated: NDArray[np.complex64] | None = None  # what goes out again and again
+        self.error: HilError | None = None  # what ended the latest transmission by itself
+        self._untold: set[str] = set()  # "reader", "sender": those who do not know of it yet
         self._loud = True  # nobody knows what the last program left on
         with self._hardware("open the transmitter"):
-            self._gains = [as_range(self._ask(r, "getGainRange", c)) for r, c in self._ports]
+            self._ports.read_limits()
             self._go_silent()
 
     # ---- state ----------------------------------------------------------------------------------------
-
-    def _ask(self, radio: int, method: str, *args: object) -> object:
-        """A call on the transmit side of a device."""
-        return self._radios[radio].ask(method, self._radios[radio].soapy.SOAPY_SDR_TX, *args)
-
-    def _number(self, port: int, method: str) -> float:
-        radio, channel = self._ports[port]
-        return float(self._ask(radio, method, channel))  # pyright: ignore[reportArgumentType]
 
     @property
     def caps(self) -> TxCaps:
         """Abilities; the rate is that of the receiver."""
         with self._hardware("read the abilities"):
             fs_hz = self._radios[0].fs_hz()
-            ranges = [r for port in range(len(self._ports)) for r in self._carriers(port)]
-        widths = [g.maximum - g.minimum for g in self._gains]
+            ranges = [r for port in range(len(self._ports.where)) for r in self._ports.carriers(port)]
         return TxCaps(
             fc_hz=Range(min(r.minimum for r in ranges), max(r.maximum for r in ranges), ranges[0].step),
             fs_hz=Range(fs_hz, fs_hz),
-            attenuation_db=Range(0.0, min(widths), self._gains[0].step),
-            n_channels=len(self._ports),
+            attenuation_db=self._ports.attenuation_range,
+            n_channels=len(self._ports.where),
             full_scale_bits=16,
         )
 
-    def _carriers(self, port: int) -> list[Range]:
-        radio, channel = self._ports[port]
-        found = self._ask(radio, "getFrequencyRange", channel)
-        return [as_range(r) for r in found] or [Range(0.0, float("inf"))]  # pyright: ignore[reportGeneralTypeIssues]
-
     @property
     def sending(self) -> bool:
-        """True while samples go out, or may."""
-        return bool(self._mode)
+        """True while samples go out, or may; False once a stream has failed."""
+        return bool(self._mode) and self.error is None
 
     def _check_open(self, call: str) -> None:
         if self._closed:
             raise DeviceStateError(
                 f"{self._uri}: {call} on a closed transmitter", uri=self._uri, hint="open the device again"
             )
-        failed = next((s.error for s in self._streams.values() if s.error is not None), None)
-        if failed is not None:
-            self._go_silent()
-            raise failed
+        if self.error is not None and "sender" in self._untold:
+            error = self.error
+            self._untold.discard("sender")
+            self._silence_for(error)
+            raise error
+
+    def tell_reader(self) -> None:
+        """Raise what ended the transmission by itself, once."""
+        if self.error is not None and "reader" in self._untold:
+            self._untold.discard("reader")
+            raise self.error
+
+    def _stream_failed(self, error: HilError) -> None:
+        """Called on a thread of a stream, which cannot wait for its own end."""
+        if self.error is None:
+            self.repeated = None
+            self._untold, self.error = {"reader", "sender"}, error
+        thread = threading.Thread(target=self._silence_later, name=f"soapy-silence {self._uri}", daemon=True)
+        thread.start()
+
+    def _silence_later(self) -> None:
+        with self._lock:
+            # somebody else may have ended it, or sent something else, meanwhile
+            if self.error is not None and not self._closed and self._streams:
+                self._silence_for(self.error)
+
+    def _silence_for(self, error: HilError) -> None:
+        try:
+            if self._mode or self._loud:
+                self._go_silent()
+        except DeviceError:
+            error.hint = MAY_TRANSMIT
 
     @contextmanager
     def _hardware(self, what: str) -> Iterator[None]:
@@ -138,6 +154,8 @@ class SoapyTransmitter:
             yield
         except BaseException as err:
             told: BaseException = err
+            if err is self.error:
+                self._untold.discard("sender")
             if isinstance(err, Refused):
                 told = ProtocolError(f"{self._uri}: {what}: the driver refused ({err})", uri=self._uri)
             try:
@@ -155,9 +173,9 @@ class SoapyTransmitter:
         failed: DeviceError | None = None
         with finish_first():
             if self._loud or self._mode:
-                for port in range(len(self._ports)):
+                for port in range(len(self._ports.where)):
                     try:
-                        self._set_gain(port, None)
+                        self._ports.attenuate(port, None)
                     except Refused as err:
                         failed = failed or ProtocolError(f"{self._uri}: silence: {err}", uri=self._uri)
                     except DeviceError as err:
@@ -191,11 +209,11 @@ class SoapyTransmitter:
                     self._change_channels(channels)
                 if want.fc_hz is not None:
                     for port in channels:
-                        self._tune(port, want.fc_hz)
+                        self._ports.tune(port, want.fc_hz)
                 for port, level in zip(channels, levels or (), strict=False):
                     self._loud = True
                     _SENDING.add(self)  # from now on there is something to put back
-                    self._set_gain(port, level)
+                    self._ports.attenuate(port, level)
                 return self._read_back()
 
     def _check_rate_and_carrier(self, want: TxConfig, caps: TxCaps, channels: tuple[int, ...]) -> None:
@@ -208,61 +226,27 @@ class SoapyTransmitter:
         check_in_range("fc_hz", want.fc_hz, caps.fc_hz, self._uri)
         for port in channels if want.fc_hz is not None else ():
             with self._hardware("read the carriers"):
-                allowed = self._carriers(port)
+                allowed = self._ports.carriers(port)
             if not within(allowed, want.fc_hz or 0.0):
                 raise UnsupportedSetting("fc_hz", f"{want.fc_hz:.10g}", say(allowed), uri=self._uri)
 
     def _change_channels(self, channels: tuple[int, ...]) -> None:
         """Channels no longer selected go to the least gain; the others keep theirs."""
-        kept = {p: self._attenuation_db(p) for p in channels if p in self._channels}
+        kept = {p: self._ports.attenuation_db(p) for p in channels if p in self._channels}
         self._go_silent()
         self._channels = channels
         for port, level in kept.items():
-            if level < self._gains[port].maximum - self._gains[port].minimum:
+            if level < self._ports.greatest_db(port):
                 self._loud = True
                 _SENDING.add(self)
-                self._set_gain(port, level)
-
-    def _attenuation_db(self, port: int) -> float:
-        # the last digits of a difference of floats would make a value off its step
-        return round(self._gains[port].maximum - self._number(port, "getGain"), 6)
-
-    def _set_gain(self, port: int, attenuation_db: float | None) -> None:
-        """None: the least gain."""
-        limits, (radio, channel) = self._gains[port], self._ports[port]
-        gain = limits.minimum if attenuation_db is None else round(limits.maximum - attenuation_db, 6)
-        if abs(self._number(port, "getGain") - gain) > 1e-6:
-            self._ask(radio, "setGain", channel, gain)
-        taken = self._number(port, "getGain")
-        if abs(taken - gain) > 0.5 * (limits.step or 1.0) + 1e-6:
-            raise UnsupportedSetting(
-                "attenuation_db", attenuation_db, f"{limits} of gain; it took {taken:g}", uri=self._uri
-            )
-
-    def _tune(self, port: int, fc_hz: float) -> None:
-        radio, channel = self._ports[port]
-        before = self._radios[radio].fc_hz()
-        if abs(self._number(port, "getFrequency") - fc_hz) >= 1.0:
-            self._ask(radio, "setFrequency", channel, fc_hz)
-        taken = self._number(port, "getFrequency")
-        if not abs(taken - fc_hz) <= 1000.0:
-            allowed = f"{say(self._carriers(port))}; it took {taken:.10g}"
-            raise UnsupportedSetting("fc_hz", f"{fc_hz:.10g}", allowed, uri=self._uri)
-        if abs(self._radios[radio].fc_hz() - before) >= 1.0:
-            # only now is it known that they share an LO: the receiver goes back to where it was
-            self._radios[radio].set_fc(before)
-            self._moved()
-            raise UnsupportedSetting(
-                "fc_hz", f"{fc_hz:.10g}", f"{before:.10g} (its LO is that of the receiver)", uri=self._uri,
-                hint="tune the receiver (--fc) and leave the transmitter's carrier out",
-            )  # fmt: skip
+                self._ports.attenuate(port, level)
 
     def _read_back(self) -> TxConfig:
         first = self._channels[0]
         return TxConfig(
-            fc_hz=self._number(first, "getFrequency"),
-            fs_hz=self._radios[self._ports[first][0]].fs_hz(),
-            attenuation_db=tuple(self._attenuation_db(port) for port in self._channels),
+            fc_hz=self._ports.fc_hz(first),
+            fs_hz=self._radios[self._ports.where[first][0]].fs_hz(),
+            attenuation_db=tuple(self._ports.attenuation_db(port) for port in self._channels),
             channels=self._channels,
         )
 
@@ -272,28 +256,18 @@ class SoapyTransmitter:
         """Streams of all devices with selected channels: device -> rows of what is sent."""
         rows: dict[int, list[int]] = {}
         for row, port in enumerate(self._channels):
-            rows.setdefault(self._ports[port][0], []).append(row)
+            rows.setdefault(self._ports.where[port][0], []).append(row)
         _SENDING.add(self)
-        self._mode = mode
+        self._mode, self.repeated, self.error = mode, None, None
         for radio, selected in rows.items():
-            self._match_rate(radio, [self._ports[self._channels[row]][1] for row in selected])
-            channels = tuple(self._ports[self._channels[row]][1] for row in selected)
-            self._streams[radio] = TxStream(self._radios[radio], channels, cyclic=mode == "cyclic")
+            ports = [self._channels[row] for row in selected]
+            for port in ports:
+                self._ports.match_rate(port)
+            channels = tuple(self._ports.where[port][1] for port in ports)
+            self._streams[radio] = TxStream(
+                self._radios[radio], channels, cyclic=mode == "cyclic", failed=self._stream_failed
+            )
         return rows
-
-    def _match_rate(self, radio: int, channels: list[int]) -> None:
-        fs_hz = self._radios[radio].fs_hz()
-        for channel in channels:
-            if abs(float(self._ask(radio, "getSampleRate", channel)) - fs_hz) >= 0.5:  # pyright: ignore[reportArgumentType]
-                self._ask(radio, "setSampleRate", channel, fs_hz)
-            taken = float(self._ask(radio, "getSampleRate", channel))  # pyright: ignore[reportArgumentType]
-            if (
-                not abs(taken - fs_hz) <= max(4.0, 2e-6 * fs_hz)
-                or abs(self._radios[radio].fs_hz() - fs_hz) >= 0.5
-            ):
-                raise UnsupportedSetting(
-                    "fs_hz", f"{fs_hz:.10g}", f"{taken:.10g} for the transmitter", uri=self._uri
-                )
 
     def send_cyclic(self, samples: NDArray[np.complex64]) -> None:
         """Repeat samples (C, n) complex64 of full scale 1 without a seam until `stop` or the next call.
@@ -314,7 +288,7 @@ class SoapyTransmitter:
     def replace(self, present: NDArray[np.complex64], samples: NDArray[np.complex64]) -> None:
         """`send_cyclic`, but only if `present` is still the very array that is being repeated."""
         with self._control, self._lock:
-            if self.repeated is present:
+            if self.repeated is present and self.error is None:
                 self.send_cyclic(samples)
 
     def _close_streams(self) -> None:
@@ -325,8 +299,8 @@ class SoapyTransmitter:
     def write(self, samples: NDArray[np.complex64], timeout_s: float) -> None:
         """Stream samples (C, n) complex64 of full scale 1 after those of the last call.
 
-        Raises ShapeError, DeviceTimeout, ConnectionLost, CaptureError if the device ran dry in between; after
-        each of these but the first the transmitter is silent.
+        Raises ShapeError, DeviceTimeout, ConnectionLost, CaptureError if the device ran dry in between or got the
+        first samples too late; after each of these but the first the transmitter is silent.
         """
         with self._lock:
             self._check_open("write")
@@ -336,20 +310,13 @@ class SoapyTransmitter:
                 if self._mode != "stream":
                     self._close_streams()
                     self._open_streams("stream")
-                ports = [self._ports[port] for port in self._channels]
-                dry = False
+                ports = [self._ports.where[port] for port in self._channels]
                 for low in range(0, samples.shape[1], _CHUNK):  # all devices get theirs in turn
+                    for stream in self._streams.values():
+                        stream.check()
                     for radio, stream in self._streams.items():
                         selected = [row for row, (r, _) in enumerate(ports) if r == radio]
-                        dry |= stream.ran_dry()
                         stream.write(stream.planar(samples[selected, low : low + _CHUNK]), deadline)
-                    if dry:
-                        break
-                if dry:
-                    raise CaptureError(
-                        f"{self._uri}: the transmitter ran dry: its stream has a gap",
-                        hint="write larger pieces sooner, or send the waveform cyclically",
-                    )
 
     # ---- end ------------------------------------------------------------------------------------------
 
@@ -359,6 +326,7 @@ class SoapyTransmitter:
         Raises ConnectionLost if the device cannot be reached: its hint says that it may go on transmitting.
         """
         with self._lock:
+            self._untold.discard("sender")
             if not self._closed and (self._mode or self._loud):
                 self._go_silent()
 
@@ -373,6 +341,11 @@ class SoapyTransmitter:
                 self._closed = True
                 self._mode = ""
                 _SENDING.discard(self)
+
+    def disconnected(self) -> None:
+        """The receiver is about to connect again: let go of the old connection."""
+        with self._lock:
+            self._close_streams()
 
     def reconnected(self) -> None:
         """The receiver has connected again: silence what the old connection left on. Raises DeviceError."""

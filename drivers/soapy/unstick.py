@@ -78,7 +78,8 @@ def connected_to(candidates: Mapping[int, int], port: int) -> dict[int, int]:
     found = {}
     for descriptor, identity in candidates.items():
         with suppress(OSError, ValueError), _copy(descriptor, identity) as copy:
-            if copy.type == socket.SOCK_STREAM and copy.getpeername()[1] == port:
+            internet = copy.family in (socket.AF_INET, socket.AF_INET6)
+            if internet and copy.type == socket.SOCK_STREAM and copy.getpeername()[1] == port:
                 found[descriptor] = identity
     return found
 

@@ -17,7 +17,7 @@ from drivers.soapy import binding, finder
 from drivers.soapy.address import parse
 from drivers.soapy.caller import Caller
 from drivers.soapy.device_table import device_tables, find_table
-from drivers.soapy.sample_clock import SampleClock
+from drivers.soapy.sample_clock import HandedOut, SampleClock
 from hil.core.epoch import EpochEvent
 from hil.core.errors import ConfigError, ConnectionLost, DeviceNotFound, DriverUnavailable
 
@@ -188,7 +188,7 @@ def test_gaps_are_exact_to_the_sample_and_rounding_of_times_is_none(fs_hz: float
         missing = int(rng.choice([0, 1, 2, 4091, 10**7])) if k and rng.random() < 0.1 else 0
         sample += missing
         stamp = t0 + round(sample * 1e9 / fs_hz)
-        lost, how_many = clock.arrived(n, stamp)
+        lost, how_many = clock.arrived(n, stamp, stamp * 1e-9)
         assert (lost, how_many) == ((True, missing) if missing else (False, None))
         sample += n
     assert clock.trusted
@@ -196,33 +196,61 @@ def test_gaps_are_exact_to_the_sample_and_rounding_of_times_is_none(fs_hz: float
 
 def test_fragments_without_a_time_are_counted_on() -> None:
     clock = SampleClock(1e6)
-    assert clock.arrived(100, 5_000) == (False, None)
-    assert clock.arrived(51, None) == (False, None)
+    assert clock.arrived(100, 5_000, 0.0) == (False, None)
+    assert clock.arrived(51, None, 0.0) == (False, None)
     assert clock.first_ns == 5_000 + 100_000
-    assert clock.arrived(100, 5_000 + 151_000) == (False, None)
-    assert clock.arrived(100, 5_000 + 258_000) == (True, 7)
+    assert clock.arrived(100, 5_000 + 151_000, 0.0) == (False, None)
+    assert clock.arrived(100, 5_000 + 258_000, 0.0) == (True, 7)
 
 
 def test_a_reported_loss_is_exact_with_times_and_open_without() -> None:
     clock = SampleClock(1e6)
-    clock.arrived(100, 0)
+    clock.arrived(100, 0, 0.0)
     clock.loss_reported()
-    assert clock.arrived(100, 350_000) == (True, 250)
+    assert clock.arrived(100, 350_000, 0.0) == (True, 250)
     clock.loss_reported()
-    assert clock.arrived(100, 450_000) == (True, None)  # the times do not show what the driver says
+    assert clock.arrived(100, 450_000, 0.0) == (True, None)  # the times do not show what the driver says
     clock.loss_reported()
-    assert clock.arrived(100, None) == (True, None)
+    assert clock.arrived(100, None, 0.0) == (True, None)
     assert clock.first_ns is None
+
+
+def test_a_jump_of_the_hardware_clock_is_no_number_of_samples() -> None:
+    clock = SampleClock(1e6)
+    clock.arrived(100, 0, 50.0)
+    clock.arrived(100, 100_000, 50.0)
+    assert clock.arrived(100, 700_200_000, 50.1) == (True, 700_000)  # what was late may come at once
+    assert clock.arrived(100, 10**15, 50.2) == (True, None)  # 11 days within 0.1 s
+    assert clock.arrived(100, 10**15 + 100_000, 50.2) == (False, None)
+    assert clock.arrived(100, 10**15 + 900_000, 51.0) == (True, 700)
+    assert clock.trusted
+    handed = HandedOut()
+    handed.handed(1000, 0.0, 1e6, 7.0)
+    assert handed.skipped(501e6, 1e6, 7.5) == 500_000
+    assert handed.skipped(1e15, 1e6, 7.5) is None
+
+
+def test_times_out_of_order_or_absent_are_not_believed() -> None:
+    clock = SampleClock(1e6)
+    clock.arrived(100, 0, 0.0)
+    assert clock.arrived(100, 200_000, 0.0) == (True, 100)
+    assert clock.arrived(100, 100_000, 0.0) == (True, None)
+    assert not clock.trusted
+    clock, n = SampleClock(1e6), 0
+    while clock.trusted and n < 10_000:
+        clock.arrived(100, None, 0.0)
+        n += 1
+    assert n == 1000
 
 
 def test_times_of_the_wall_clock_are_not_believed() -> None:
     rng = np.random.default_rng(3)
     clock, alarms = SampleClock(2.5e6), 0
     for k in range(200):
-        alarms += clock.arrived(1000, round(k * 400_000 + 30_000 * rng.random()))[0]
+        alarms += clock.arrived(1000, round(k * 400_000 + 30_000 * rng.random()), k * 4e-4)[0]
     assert not clock.trusted
     assert alarms <= 3
-    assert clock.arrived(1000, 10**15) == (False, None)
+    assert clock.arrived(1000, 10**15, 1.0) == (False, None)
 
 
 # ---- calls ------------------------------------------------------------------------------------------------
@@ -242,3 +270,35 @@ def test_a_call_that_never_returns_is_given_up() -> None:
     caller.close()
     assert time.monotonic() - began < 5.0
     release.set()
+
+
+def test_a_call_after_the_end_or_behind_a_hung_one_does_not_wait() -> None:
+    caller = Caller("soapy:test")
+    caller.close()
+    began = time.monotonic()
+    with pytest.raises(ConnectionLost, match="closed"):
+        caller.run("late", int, deadline_s=20.0)
+    release, caller, errors = threading.Event(), Caller("soapy:test"), []
+
+    def second() -> None:
+        try:
+            caller.run("second", int, deadline_s=20.0)
+        except ConnectionLost as err:
+            errors.append(err)
+
+    def first() -> None:
+        with pytest.raises(ConnectionLost):
+            caller.run("hang", release.wait, 60.0, deadline_s=0.5)
+
+    threads = [threading.Thread(target=first), threading.Thread(target=second)]
+    for thread in threads:
+        thread.start()
+        threading.Event().wait(0.1)
+    for thread in threads:
+        thread.join(10.0)
+    assert len(errors) == 1
+    assert time.monotonic() - began < 10.0
+    release.set()
+    assert caller.returned(5.0)
+    caller.close()
+    assert not caller._thread.is_alive()

@@ -10,12 +10,18 @@ import pytest
 
 from drivers.registry import open_device
 from drivers.settings import restored
-from hil.core.device import GainMode, RxConfig
+from hil.core.device import GainMode, RxConfig, RxDevice
 from hil.core.errors import HilError
 from hil.sim_scene import scene_file
 from hil.sim_server import free_address, serve
 
 SCENE = "[array]\nn_elements = 4\n[receiver]\nfs_hz = 2.5e6\n"
+
+
+def _read_for(device: RxDevice, buffer: np.ndarray, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        device.read(buffer, 1.0)
 
 
 @pytest.mark.timeout(120)
@@ -29,9 +35,7 @@ def test_a_board_that_lost_power_gets_its_settings_back(tmp_path: Path) -> None:
         device.read(buffer, 5.0)
         server.kill()
         with pytest.raises(HilError):
-            end = time.monotonic() + 30
-            while time.monotonic() < end:
-                device.read(buffer, 1.0)
+            _read_for(device, buffer, 30.0)
         device.stop()
     with device, serve(tmp_path, scene=path, iio=address):
         device.start()
