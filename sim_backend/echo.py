@@ -27,7 +27,6 @@ from sim_backend.events import BoardState
 from sim_backend.motion import Table as Turntable
 from sim_backend.scene import Scene
 
-
 #: Periods longer than this are delayed piece by piece, too: making their tables would hold a board up for seconds.
 _LONGEST_TABLE = 1 << 17
 

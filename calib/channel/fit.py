@@ -165,7 +165,7 @@ def _describe(
     sigma[reference] = 0.0
     others = np.arange(elements) != reference
     misfit = (np.abs(response - 1)[others] / sigma[others]) ** 2  # mean 2: two parts of unit variance
-    count = misfit.size
+    count = len(grid)  # elements share the noise of the reference
     flat = float(np.mean(misfit)) < 2.0 + FLAT_SIGMAS * 2.0 / np.sqrt(max(count, 1))
     return ChannelFit(
         reference, gain, gain_sigma, delay, delay_sigma, grid, response, sigma, flat, noise, blocks

@@ -267,7 +267,7 @@ def _alone(
 
 
 def _agreed(fit: ChannelFit, alone: list[ChannelFit]) -> ChannelFit:
-    """Sigmas scaled by what the pieces differ beyond chance.
+    """Sigmas scaled by what the pieces differ.
 
     A response that pieces do not show alike is an echo's, or what is left of another target: flat.
     """
@@ -284,7 +284,7 @@ def _agreed(fit: ChannelFit, alone: list[ChannelFit]) -> ChannelFit:
     spread = np.stack([each.response_sigma[others] for each in alone])
     late, rough = _differ(delay, sigma), _differ(response, spread)
     misfit = np.mean(np.abs(fit.response[others] - 1) ** 2 / fit.response_sigma[others] ** 2)
-    flat = fit.flat or float(misfit) < rough * (2.0 + 2.0 * FLAT_SIGMAS / np.sqrt(response[0].size))
+    flat = fit.flat or float(misfit) < rough * (2.0 + 2.0 * FLAT_SIGMAS / np.sqrt(response.shape[2]))
     return replace(
         fit,
         delay_sigma_s=fit.delay_sigma_s * np.sqrt(late),
@@ -294,10 +294,8 @@ def _agreed(fit: ChannelFit, alone: list[ChannelFit]) -> ChannelFit:
 
 
 def _differ(value: NDArray[np.inexact], sigma: NDArray[np.float64]) -> float:
-    """Chi square of values (K, ...) of K pieces per degree of freedom, 1 where it is no more than chance."""
+    """Chi square of values (K, ...) of K pieces per degree of freedom, at least 1."""
     weight = 1 / sigma**2
     mean = np.sum(weight * value, axis=0) / np.sum(weight, axis=0)
     free = (len(value) - 1) * (2 if np.iscomplexobj(value) else 1)
-    chi = float(np.mean(np.sum(weight * np.abs(value - mean) ** 2, axis=0))) / free
-    # through the reference the elements are not independent: they count as half
-    return chi if chi > 1 + _CHANCE * np.sqrt(4 / (free * mean.size)) else 1.0
+    return max(float(np.mean(np.sum(weight * np.abs(value - mean) ** 2, axis=0))) / free, 1.0)

@@ -129,7 +129,8 @@ class PeakSearch:
             g, d1, d2 = z.sum(axis=1), -1j * (z @ x), -(z @ x**2)
             slope = 2 * np.real(g.conj() * d1)
             bend = 2 * np.real(g.conj() * d2) + 2 * abs2(d1)
-            step = np.where(bend < 0, -slope / np.minimum(bend, -1e-30), np.sign(slope) * limit)
+            floor = -1e-6 * np.abs(slope) - 1e-30  # steps are clipped far below
+            step = np.where(bend < 0, -slope / np.minimum(bend, floor), np.sign(slope) * limit)
             u = np.clip(u + np.clip(step, -limit, limit), low, high)
         return u
 

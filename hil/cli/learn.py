@@ -135,6 +135,7 @@ def learn(
     from calib.registry import CSI_METHODS, method_names
     from hil.jobs.learn import keep, learn_device, learn_recording
     from hil.jobs.learn_csi import learn_responses, learn_waveform
+    from hil.jobs.transmit import waveform_beside
     from hil.learning.csi import is_csi
     from hil.learning.settings import (
         LearnSettings,
@@ -171,6 +172,8 @@ def learn(
     if length_s is not None and not length_s > 0:
         raise ConfigError("must be positive", where="--seconds")
     path = Path(source.removeprefix("replay:"))
+    if waveform is None and method in CSI_METHODS and not is_csi(path):
+        waveform = waveform_beside(path)  # what `hil capture --transmit` sent
     _refuse_without_waveform(waveform, direct_path, anchor_range)
     if is_device(source) and not source.startswith("replay:"):
         _require_responses(method)

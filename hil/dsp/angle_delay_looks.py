@@ -31,6 +31,7 @@ _J2PI = 2j * np.pi
 _SIGMAS = 8.0
 #: Components weaker than this against the strongest are its remainder: no response is flat to better than that.
 _WEAKEST_DB = -40.0
+_FORERUNNER_DB = -20.0
 #: Sources that much weaker than the strongest teach nothing that its own imperfections do not cover.
 _TOO_WEAK_DB = -25.0
 _SWEEPS = 4
@@ -307,10 +308,13 @@ def _direct_index(
     """Which component is the direct path: the earliest, that is the one after the longest stretch without any."""
     if choice == "no" or not looks:
         return None
-    delays = np.array([look.delay_s for look in looks]) % period
+    energy = np.array([look.energy for look in looks])
+    # what is weaker may be a forerunner of it; the receiver's own zero is found with the same limit
+    strong = np.flatnonzero(energy > energy.max() * 10 ** (_FORERUNNER_DB / 10))
+    delays = np.array([looks[i].delay_s for i in strong]) % period
     order = np.argsort(delays)
     gaps = (delays[order] - np.roll(delays[order], 1)) % period
-    earliest = int(order[int(np.argmax(gaps))])
+    earliest = int(strong[order[int(np.argmax(gaps))]])
     if choice == "yes":
         return earliest
     if looks[earliest].still < _STILL or len(looks) == 1:

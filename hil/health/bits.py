@@ -20,9 +20,10 @@ def stuck_bits(samples: NDArray[np.complex64], full_scale_bits: int) -> NDArray[
     """
     m = len(samples)
     values = samples[:, :_SAMPLES].view(np.float32) * np.float32(2.0 ** (full_scale_bits - 1))
-    words = values.astype(np.int16).reshape(m, -1, 2)
-    low = np.bitwise_and.reduce(words, axis=1).astype(np.int64)
-    high = np.bitwise_or.reduce(words, axis=1).astype(np.int64)
+    words = values.astype(np.int16)
+    pairs = words.view(np.uint32)  # I and Q at once
+    low = np.bitwise_and.reduce(pairs, axis=1).view(np.uint16).reshape(m, 2).astype(np.int64)
+    high = np.bitwise_or.reduce(pairs, axis=1).view(np.uint16).reshape(m, 2).astype(np.int64)
     out = np.zeros(m, np.int64)
     field = (1 << full_scale_bits) - 1
     moving = (low ^ high) & field  # (M, 2)
@@ -30,7 +31,7 @@ def stuck_bits(samples: NDArray[np.complex64], full_scale_bits: int) -> NDArray[
     holes = (field & ~moving) & ~((moving & -moving) - 1)
     for channel, part in zip(*np.nonzero(holes), strict=True):
         signed = moving[channel, part] >> (full_scale_bits - 1) & 1
-        if signed and len(np.unique(words[channel, :, part])) >= _LEAST_WORDS:
+        if signed and len(np.unique(words[channel, part::2])) >= _LEAST_WORDS:
             out[channel] |= holes[channel, part]
     return out
 

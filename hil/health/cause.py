@@ -22,6 +22,9 @@ from hil.health.silence import silent_channels
 from hil.health.trend import drift_rms_deg, follow, is_gradual
 
 _STRETCHES = 4
+_AMPLITUDES = ("agc-step", "weak-channel")  # kinds that are a factor of a channel
+_ALIKE_DB = 1.0
+_NOISE_KNOWN = 0.9  # of the blocks
 _ON_ITS_WAY = 0.4  # of the misfit at the alarm
 _OVERDRIVEN = 5.0  # per cent at full scale: less may follow from a gain step, which is then told
 
@@ -30,7 +33,7 @@ _OVERDRIVEN = 5.0  # per cent at full scale: less may follow from a gain step, w
 class Evidence:
     """before : blocks up to the alarm, oldest first. after : blocks from the first bad one on. groups : coherent
     groups of channels. levels, phases : the watches (phases None without a calibration). tail : more independent
-    signals than expected are there. slow : the slow estimate raised the alarm."""
+    signals than expected are there. slow : the slow estimate raised the alarm. sending : the device hears itself."""
 
     before: Sequence[Readings]
     after: Sequence[Readings]
@@ -40,6 +43,7 @@ class Evidence:
     n_sources: int
     tail: bool
     slow: bool = False
+    sending: bool = False
 
     @property
     def span(self) -> tuple[int, int]:
@@ -52,10 +56,14 @@ def name_cause(evidence: Evidence) -> tuple[list[HealthEvent], Change | None]:
     """Events, and the change of the array that they mean (to be taken into the calibration), if any."""
     first, last = evidence.span
     found = _levels(evidence)
-    if not found or found[0].kind in ("agc-step", "weak-channel"):
+    if not found or found[0].kind in _AMPLITUDES:
         silent = silent_channels(evidence.before, evidence.after[1:])
         if silent:
             return [make_event("dead-channel", first, last, channels=silent)], None
+    if found and found[0].kind == "agc-step" and _is_blind(evidence) and not _is_one_gain(evidence, found[0]):
+        found = []
+    if found and found[0].kind not in _AMPLITUDES:
+        return found, None
     if (
         found
         and (found[0].kind == "weak-channel" or _is_blind(evidence))
@@ -63,12 +71,13 @@ def name_cause(evidence: Evidence) -> tuple[list[HealthEvent], Change | None]:
     ):
         found = []  # a wave more makes hills and valleys along the array, too
     if found:
-        change = _amplitude(found[0], evidence) if found[0].kind in ("agc-step", "weak-channel") else None
-        return found, change
+        return found, _amplitude(found[0], evidence)
     # with little signal a slip shows in the phases before it shows as one signal more
     lag = None if evidence.slow else _lag(evidence)
-    if lag is not None and (evidence.tail or lag.kind == "slip"):
+    if lag is not None and (evidence.tail or lag.kind in ("slip", "swapped-iq")):
         return [lag], None
+    if evidence.sending:
+        return [], None
     if evidence.phases is None:
         return ([make_event("new-emitter", first, last)] if evidence.tail else []), None
     if evidence.slow and evidence.phases.drift is not None:
@@ -98,7 +107,7 @@ def _levels(evidence: Evidence) -> list[HealthEvent]:
     """Gain steps, silence, clipping: what levels alone say, over the blocks after the first bad one."""
     first, last = evidence.span
     after = evidence.after[1:] or evidence.after
-    changes = [evidence.levels.change(r) for r in after]
+    changes = [evidence.levels.change(r, sending=evidence.sending) for r in after]
 
     def mostly(name: str) -> tuple[int, ...]:
         counts: dict[int, int] = {}
@@ -113,7 +122,10 @@ def _levels(evidence: Evidence) -> list[HealthEvent]:
         new = masks & ~np.asarray(evidence.levels.stuck)
         mask = np.bitwise_and.reduce(np.sort(new, axis=0)[len(new) // 3 :], axis=0)
         return stuck_events(mask, first, last)
-    clipped, stepped = mostly("clipped"), mostly("stepped")
+    clipped, stepped = (
+        mostly("clipped"),
+        mostly("stepped") or evidence.levels.mean_change(after, sending=evidence.sending).stepped,
+    )
     share = 100 * float(np.mean([r.block.clipped[list(clipped)].max() for r in after])) if clipped else 0.0
     if clipped and (share > _OVERDRIVEN or not stepped):
         return [make_event("clipped", first, last, channels=clipped, value=share)]
@@ -187,7 +199,23 @@ def _amplitude(event: HealthEvent, evidence: Evidence) -> Change | None:
 
 def _is_blind(evidence: Evidence) -> bool:
     """True if the channels' noise cannot be told from the signals, so that levels alone have spoken."""
-    return not np.isfinite(evidence.after[-1].noise_db).all()
+    known = [bool(np.isfinite(evidence.levels.change(r).noise_db).all()) for r in evidence.after]
+    return float(np.mean(known)) < _NOISE_KNOWN
+
+
+def _is_one_gain(evidence: Evidence, event: HealthEvent) -> bool:
+    """True if the levels are those of one gain that changed: of a channel or of coherent groups, and nothing else."""
+    if len(event.channels) == len(evidence.after[0].level_db) or (
+        len(event.channels) > 1 and not event.groups
+    ):
+        return False
+    changes = [evidence.levels.change(r).level_db for r in evidence.after[1:]]
+    signed = np.median(changes, axis=0)
+    if np.ptp(signed[list(event.channels)]) > _ALIKE_DB:
+        return False
+    level = np.abs(signed)
+    others = np.delete(level, list(event.channels))
+    return len(others) < 2 or float(others.max()) < 0.5 * float(level[list(event.channels)].min())
 
 
 def _explains(evidence: Evidence, event: HealthEvent) -> bool:

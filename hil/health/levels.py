@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,28 +77,42 @@ class LevelWatch:
         fall = level_db - self._level.mean
         return fall - median(fall)
 
-    def change(self, readings: Readings) -> LevelChange:
-        """What this block shows; `stepped` and `weak` are meaningful for means over several blocks too."""
+    def mean_change(self, readings: Sequence[Readings], *, sending: bool = False) -> LevelChange:
+        """What several blocks show together: smaller steps stand out of the noise of their mean."""
+        mean = replace(
+            readings[-1],
+            level_db=np.mean([r.level_db for r in readings], axis=0),
+            noise_db=np.mean([r.noise_db for r in readings], axis=0),
+        )
+        return self.change(mean, sending=sending, blocks=len(readings))
+
+    def change(self, readings: Readings, *, sending: bool = False, blocks: int = 1) -> LevelChange:
+        """What this block shows.
+
+        blocks : that the readings are the mean of. sending : the device hears itself; echoes move, and what levels alone say counts for nothing.
+        """
         level = self._beside(readings.level_db) - self._relative.mean
         noise = readings.noise_db - self._noise.mean
         fall = readings.level_db - self._level.mean
         typical = median(fall)
         dead = (fall < -_DEAD_DB) & (fall - typical < -_DEAD_DB)
         clipped = readings.block.clipped > np.maximum(_CLIPPED, 4 * self._clipped)
-        step = np.maximum(_LEAST_STEP_DB, _SIGMAS * self._noise.sigma)
+        sigmas = _SIGMAS / np.sqrt(blocks)
+        step = np.maximum(_LEAST_STEP_DB, sigmas * self._noise.sigma)
         by_noise = np.abs(noise) > step
-        level_step = np.maximum(_LEAST_STEP_DB, _SIGMAS * self._relative.sigma)
+        level_step = np.maximum(_LEAST_STEP_DB, sigmas * self._relative.sigma)
         # a gain step moves signal and noise alike; what the other channels do is the emitters' doing
         others = 0.0 if by_noise.all() else median(fall[~by_noise])
         rest = fall - others - np.where(np.isfinite(noise), noise, 0.0)
         moved = (fall - others) * np.sign(noise) > 0.5 * np.abs(noise)
         matches = moved & (np.abs(rest) < np.maximum(_SAME_DB, 0.2 * np.abs(noise)))
         blind = ~np.isfinite(noise)
-        stepped = (by_noise & matches) | (blind & (np.abs(level) > level_step))
+        stepped = (by_noise & matches) | (blind & (not sending) & (np.abs(level) > level_step))
         weak = (level < -np.maximum(_LEAST_LOSS_DB, level_step)) & ~by_noise & ~blind
         # several channels at once: another wave, not one cable
         if weak.sum() != 1 or np.max(np.abs(level[~weak])) > np.maximum(1.5, np.max(level_step)):
             weak[:] = False
+        weak &= not sending
         stuck = np.zeros(len(level), bool)
         if readings.stuck is not None and self.stuck is not None:
             stuck = (readings.stuck & ~self.stuck) != 0

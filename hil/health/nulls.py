@@ -53,17 +53,20 @@ def bad_limit(n_elements: int, n_sources: int) -> float:
 class Normal:
     """Normal equations of the log gains z = alpha + j phi of the elements, each null's own angle projected out.
 
-    matrix : (2M, 2M), gradient : (2M,) in the order (alpha, phi). count : nulls in it.
+    matrix : (2M, 2M), gradient : (2M,) in the order (alpha, phi). count : nulls in it. noise : sum over the nulls
+    of weight times variance: what noise alone makes of a unit of information.
     """
 
     matrix: NDArray[np.float64]
     gradient: NDArray[np.float64]
     count: int = 0
+    noise: float = 0.0
 
     def __iadd__(self, other: Normal) -> Normal:
         self.matrix = self.matrix + other.matrix
         self.gradient = self.gradient + other.gradient
         self.count += other.count
+        self.noise += other.noise
         return self
 
 
@@ -86,7 +89,8 @@ def normal_equations(
     matrix = np.block([[gram.real, -gram.imag], [gram.imag, gram.real]])
     matrix -= (along * (weight / curvature).reshape(-1, 1)).T @ along
     slope = (b.conj() * pb * weight[..., None]).reshape(-1, m).sum(axis=0)
-    return Normal(matrix, np.concatenate((slope.real, slope.imag)), int(used.sum()))
+    return Normal(matrix, np.concatenate((slope.real, slope.imag)), int(used.sum()),
+                  float((weight * nulls.variance).sum()))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,5 +114,6 @@ def solve(normal: Normal, ridge: float = 0.0) -> LogGain:
     x = -along @ (inverse * (along.T @ normal.gradient))
     z = x[:m] + 1j * (x[m:] - x[m:].mean())
     rms = float(np.rad2deg(np.sqrt(np.mean(z.imag**2))))
-    sigma = float(np.rad2deg(np.sqrt(inverse.sum() / m)))
+    per_null = normal.noise / max(normal.count, 1)
+    sigma = float(np.rad2deg(np.sqrt(per_null * inverse.sum() / m)))
     return LogGain(z, rms, sigma, int(seen.sum()))

@@ -139,11 +139,11 @@ class PhaseWatch:
             return False
         matrix = np.sum([n.matrix for n in self._normals], axis=0)
         gradient = np.sum([n.gradient for n in self._normals], axis=0)
-        m = len(gradient) // 2
         if self._reference is not None:
             z = self._reference
             gradient = gradient + matrix @ np.concatenate((z.real, z.imag))
-        found = solve(Normal(matrix, gradient, m))
+        count, noise = sum(n.count for n in self._normals), sum(n.noise for n in self._normals)
+        found = solve(Normal(matrix, gradient, count, noise))
         self.drift = found
         self._normals.clear()
         least = max(LEAST_DRIFT_DEG, 3 * self.sigma_deg, _SIGMAS * found.sigma_deg)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 
 from hil.core.errors import ConnectionLost, DeviceTimeout, HilError, ProtocolError
@@ -10,6 +11,7 @@ from hil.health.catalogue import make_event
 from hil.health.event import HealthEvent
 
 _STALL_S = 1.0
+_FIRST_S = 6.0  # boards that are aligned first take their time
 _RATE_WINDOW_S = 1.0
 _SLOW = 0.9
 _LATE_WINDOW_S = 0.4
@@ -91,7 +93,7 @@ class ClockWatch:
         if not self._kept_time or len(self._latest) <= _FALLING_WINDOWS:
             return None
         places = list(self._latest)
-        steps = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(places, places[1:], strict=False)]
+        steps = [(b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(places)]
         if any(rise < (1 - _SLOW) * span for span, rise in steps):
             return None
         return 1 - (places[-1][1] - places[0][1]) / (places[-1][0] - places[0][0])
@@ -104,6 +106,7 @@ class TransportWatch:
         self._next: int | None = None
         self._seq: int | None = None
         self._last_ns: int | None = None
+        self._asked_ns: int | None = None
         self._arrivals: deque[tuple[int, int]] = deque()
         self._told: dict[str, int] = {}
         self._stalled = False
@@ -194,11 +197,16 @@ class TransportWatch:
 
     def tick(self, now_ns: int) -> list[HealthEvent]:
         """Asked now and then while no frame comes: a stall that has not ended yet, once."""
-        if self._last_ns is None or self._stalled or (now_ns - self._last_ns) / 1e9 < 2 * _STALL_S:
+        if self._asked_ns is None:
+            self._asked_ns = now_ns
+        since, patience_s = self._last_ns, 2 * _STALL_S
+        if since is None:
+            since, patience_s = self._asked_ns, _FIRST_S
+        if self._stalled or (now_ns - since) / 1e9 < patience_s:
             return []
         self._stalled = True
         at = self._next or 0
-        return [make_event("stall", at, at, value=(now_ns - self._last_ns) / 1e9)]
+        return [make_event("stall", at, at, value=(now_ns - since) / 1e9)]
 
     def error(self, err: HilError) -> HealthEvent:
         """What the error that ended the stream means."""

@@ -19,7 +19,7 @@ from hil.core.calibration import Calibration
 from hil.core.device import WireFormat
 from hil.core.epoch import EpochScope
 from hil.core.errors import HilError
-from hil.core.frame import Frame, StreamInfo
+from hil.core.frame import Frame, FrameFlag, StreamInfo
 from hil.health.blocks import BlockTap, HealthBlock, block_samples
 from hil.health.carrier import WINDOW_BLOCKS as CARRIER_BLOCKS
 from hil.health.carrier import CarrierWatch
@@ -64,6 +64,7 @@ class HealthWatch:
         self.events: deque[HealthEvent] = deque(maxlen=_KEPT_EVENTS)
         self.blocks = 0
         self._unnamed = 0
+        self._sending = False
         self._carrier_watch: CarrierWatch | None = None
         self._restart()
 
@@ -90,6 +91,7 @@ class HealthWatch:
         with self._lock:
             out = self._new_stream(frame.stream, frame.first_sample)
             out += self._transport.frame(frame)
+            self._note_sending(FrameFlag.TRANSMITTING in frame.flags)
             counts = np.zeros(len(frame.samples), np.int64) if clipped is None else clipped
             for block in self._tap.take(frame, counts):
                 self.blocks += 1
@@ -152,6 +154,10 @@ class HealthWatch:
             out.append(f"Not watched without a calibration: {named}.")
         elif m < 3 or self._k >= m:
             out.append(f"Not watched with {m} channels and {self._k} emitters: {named}.")
+        elif self._sending:
+            out.append(
+                f"Not watched while the device transmits: {named}, new-emitter, weak-channel, carrier-drift."
+            )
         elif self._breaking():
             out.append(f"Not watched while {', '.join(sorted(self._breaking()))} lasts: {named}.")
         elif self._calibration.geometry.kind == "line":
@@ -171,6 +177,16 @@ class HealthWatch:
             self.events.append(event)
             self.active[event.kind, event.channels] = event
         return events
+
+    def _note_sending(self, sending: bool) -> None:
+        """Leakage and echoes come or go: what was learned of the samples no longer holds."""
+        if sending is self._sending:
+            return
+        self._sending = sending
+        del self._tap
+        self._carrier_watch = None
+        self._unnamed = 0
+        self._restart()
 
     def _breaking(self) -> set[str]:
         return {kind for kind, _ in self.active if KINDS[kind].breaks}
@@ -226,7 +242,7 @@ class HealthWatch:
         self._memory.extend(readings)
         self._bad = self._good = self._tail_bad = 0
         new = self._stuck_from_the_start(readings)
-        if self._calibration is None or self._breaking() or m < 3 or self._k >= m:
+        if self._calibration is None or self._breaking() or m < 3 or self._k >= m or self._sending:
             self._phases = None
             return new
         if self._phases is None:
@@ -250,7 +266,7 @@ class HealthWatch:
     def _watch(self, readings: Readings) -> list[HealthEvent]:
         levels, phases = self._levels, self._phases
         assert levels is not None
-        change = levels.change(readings)
+        change = levels.change(readings, sending=self._sending)
         tail = levels.tail_alarm(readings)
         misfit = phases.judge(readings) if phases is not None else None
         level = bool(change.dead or change.stepped or change.weak or change.clipped or change.stuck)
@@ -277,6 +293,8 @@ class HealthWatch:
         return self._carrier(readings)
 
     def _carrier(self, readings: Readings) -> list[HealthEvent]:
+        if self._sending:
+            return []
         assert self._carrier_watch is not None
         shift = self._carrier_watch.take(readings)
         if shift is None:
@@ -307,9 +325,13 @@ class HealthWatch:
         before = [r for r in self._memory if r.block.first_sample < after[0].block.first_sample]
         n_tail = sum(self._levels.tail_alarm(r) for r in after[1:])
         evidence = Evidence(
-            before, after, self._groups(), self._levels, self._phases, self._k, n_tail > len(after) // 2, self._slow
+            before, after, self._groups(), self._levels, self._phases, self._k, n_tail > len(after) // 2, self._slow,
+            self._sending,
         )  # fmt: skip
         events, change = name_cause(evidence)
+        if not events and self._sending:
+            self._again(None)  # a target moved: what the echoes look like now is the new reference
+            return []
         if not events:
             self._unnamed += 1
             if self._unnamed < _MOST_UNNAMED:

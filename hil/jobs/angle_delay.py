@@ -15,7 +15,7 @@ from drivers.sigmf_files import Recording, open_recording
 from hil import store
 from hil.core.calibration import Calibration
 from hil.core.device import RxConfig, TxConfig
-from hil.core.errors import ConfigError
+from hil.core.errors import CalibrationMismatch, ConfigError
 from hil.core.frame import StreamInfo
 from hil.core.geometry import parse_array
 from hil.core.units import SPEED_OF_LIGHT_M_S
@@ -234,7 +234,7 @@ def waveform_of(path: Path | None, recording: Path | None = None) -> Waveform:
 
 def transmitted(recording: Recording) -> bool:
     """Whether the recording says that the device itself transmitted."""
-    return bool(recording.global_keys.get("hil:transmitted"))
+    return any(segment.keys.get("hil:transmitted") for segment in recording.segments)
 
 
 def _end_of_epoch(recording: Recording, start: int) -> int:
@@ -336,10 +336,16 @@ def _use(settings: AngleDelaySettings, capture: CsiCapture, direct: DirectChoice
         response = calibrated_response(geometry.positions_m, capture.stream.fc_hz, loaded)
         return plane_verdict(found.looks, response, found.deviation, mistrust(loaded))
 
-    return calibration_for(
-        settings.calibration, capture.stream, covariances_of_looks(found, capture), 1,
-        relearn_phase=settings.relearn_phase, stale_ok=settings.stale_ok, judge=judge,
-    )  # fmt: skip
+    try:
+        return calibration_for(
+            settings.calibration, capture.stream, covariances_of_looks(found, capture), 1,
+            relearn_phase=settings.relearn_phase, stale_ok=settings.stale_ok, judge=judge,
+        )  # fmt: skip
+    except CalibrationMismatch as err:
+        if capture.overdriven and err.field == "epoch":
+            # not the calibration's fault
+            raise CalibrationMismatch(str(err), field=err.field, hint=capture.overdriven) from err
+        raise
 
 
 def _map(

@@ -24,6 +24,7 @@ from hil.core.geometry import ArrayGeometry
 from hil.evaluation.outcome import Outcome, evaluate, report_content, spectrum_picture
 from hil.evaluation.scoring import held_out
 from hil.evaluation.truth_match import scene_offset
+from hil.health.event import HealthEvent
 from hil.jobs.live import LiveOutcome, Say, run_live
 from hil.learning.batch import require_good, require_learnable, to_calibration
 from hil.learning.observe import observe_recording
@@ -56,6 +57,7 @@ class DemoResult:
     files: dict[str, str]
     problem: CalibrationError | None = None
     assumptions: list[str] = field(default_factory=list)
+    health: list[HealthEvent] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON object of contract.md."""
@@ -87,6 +89,7 @@ class DemoResult:
             **self.outcome.as_dict(),
             "assumptions": self.assumptions,
             "edges": self.session.edges,
+            "health": [event.as_dict() for event in self.health],
             "files": self.files,
         }
 
@@ -127,7 +130,7 @@ def run_demo(
     files = {"recording": str(recording_file), "truth": str(truth_path), "scene": str(scene_file)}
     result = DemoResult(
         transport, captured.stream, captured.summary, captured.update, captured.learn_seconds, calibration, outcome,
-        files, problem, _assumptions(settings, captured.update),
+        files, problem, _assumptions(settings, captured.update), captured.health,
     )  # fmt: skip
     if calibration is not None:
         _save(result, calibration, out)

@@ -21,6 +21,7 @@ from hil.core.geometry import parse_array
 from hil.evaluation.outcome import Outcome, evaluate
 from hil.evaluation.scoring import held_out
 from hil.evaluation.truth_match import scene_offset
+from hil.health.event import HealthEvent
 from hil.jobs.learn_labels import LabelSource, LabelTeacher
 from hil.jobs.learn_live import collect
 from hil.jobs.live import run_live
@@ -52,7 +53,8 @@ class Teacher(Protocol):
 @dataclass(slots=True)
 class LearnedArray:
     """What `hil learn` reports; `problem` is what exit code 4 stands for. race: the table, if there was one.
-    receivers: what only a known waveform shows."""
+    receivers: what only a known waveform shows. health: faults noticed while a device was learned from, None: not
+    watched."""
 
     stream: StreamInfo
     settings: LearnSettings
@@ -66,6 +68,7 @@ class LearnedArray:
     session: SessionSummary | None = None
     race: RaceResult | None = None
     receivers: ReceiverErrors | None = None
+    health: list[HealthEvent] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON object of contract.md."""
@@ -98,6 +101,7 @@ class LearnedArray:
             "blocks": self.n_blocks,
             "independent_angles": r.n_angles if r else 0,
             "lit_deg": r.lit_deg if r else None,
+            **({} if self.health is None else {"health": [e.as_dict() for e in self.health]}),
             "not_identifiable": r.not_identifiable if r else list(getattr(self.problem, "parameters", ())),
             "notes": r.notes if r else [],
             "epoch": self.stream.epoch.id,
@@ -211,9 +215,10 @@ def learn_device(
             live.learn_seconds,
             update.n_blocks,
             session=live.summary,
+            health=live.health,
         )
     learned = _finish(update.result, live.stream, settings, [], live.learn_seconds, update.n_blocks)
-    learned.session = live.summary
+    learned.session, learned.health = live.summary, live.health
     if truth is not None:
         _compare(learned, live.held_out, truth)
     return learned

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.channel.fit import ChannelFit, skew_s
+from calib.channel.fit import ChannelFit
 from calib.channel.looks import ArrayModel, SourceLook, channels_of_looks, leads_s, separation_loss
 from calib.csi import ChannelResponses, load
 from hil.core.device import DeviceInfo, RxConfig, WireFormat
@@ -20,9 +19,11 @@ from hil.core.frame import StreamInfo
 from hil.core.geometry import parse_array
 from hil.core.impairments import Impairments
 from hil.core.units import SPEED_OF_LIGHT_M_S
-from hil.dsp.angle_delay_direct import DirectChoice
+from hil.dsp.angle_delay_direct import DirectChoice, frequency_period
 from hil.dsp.angle_delay_looks import Look, Separated, separate
+from hil.learning.csi_ghosts import without_ghosts
 from hil.learning.csi_recording import CsiCapture
+from hil.learning.csi_skew import centre_hz, level, without_rough_skew
 from hil.learning.observe import CovarianceBatch
 from hil.learning.settings import LearnSettings
 
@@ -32,10 +33,6 @@ _MOST_SAMPLES = 2.0**62
 _STILL = 0.95
 #: A scene that stands still is averaged to this many blocks: enough for every test, each with little noise.
 _STILL_BLOCKS = 96
-#: Rounds and remainder (turns over the band) of levelling the channels' delays, from so many blocks.
-_LEVEL_ROUNDS = 3
-_LEVEL = 1e-4
-_SKEW_BLOCKS = 256
 #: Phase at the band's edge from the array's own size, from which on it is taken out and the array learned again.
 _WIDE_RAD = 0.1
 #: Neighbouring blocks of one direction differ by no more than this (one minus squared correlation) beyond noise.
@@ -149,7 +146,7 @@ def lessons_of(
     exact = settings.position_std_wavelengths == 0
 
     def parted(of: CsiCapture) -> Separated:
-        return separate(
+        apart = separate(
             of.csi,
             geometry.positions_m,
             of.stream.fc_hz,
@@ -157,14 +154,16 @@ def lessons_of(
             direct=direct,
             exact_positions=exact,
         )
+        return without_ghosts(apart, of.csi, of.frequency_hz, _STILL)
 
     found = parted(capture)
+    found, capture, levelled_s = without_rough_skew(found, capture, parted)
     if own and direct == "auto" and found.direct is None and len(found.looks) == 1:
         direct = "yes"
         found = parted(capture)
     still = all(look.still > _STILL for look in found.looks)
     if not still and len(found.looks) > 1 and _explained(found, capture) < _MOST_EXPLAINED:
-        return _wandering(found, capture, settings)
+        return _wandering(found, capture, settings, levelled_s)
     blocks = _STILL_BLOCKS
     while still and found.looks and len(capture) > blocks:
         few = capture.averaged(blocks)
@@ -180,7 +179,8 @@ def lessons_of(
             "these data show a direct path and no target or emitter", parameters=["gain", "phase"],
             hint="capture with targets in view, longer or with more power; --no-direct-path if there is none",
         )  # fmt: skip
-    found, capture, removed = _level(found, capture, parted)
+    found, capture, removed = level(found, capture, parted)
+    removed = removed + levelled_s
     notes = [*capture.notes, *found.notes]
     responses = found.responses * found.deviation[:, None]
     csi, time_s = _stacked(responses, capture)
@@ -202,12 +202,8 @@ def lessons_of(
     window = _WINDOW_BINS / (capture.spacing_hz * csi.shape[2])
     return Lessons(
         ChannelResponses(csi, capture.spacing_hz, time_s, None, (-window, window)), settings, removed,
-        _centre_hz(capture), looks, capture.frequency_hz, _loss(found, capture, still=still), (*notes, *told),
+        centre_hz(capture) + capture.carrier_offset_hz, looks, _heard_hz(capture), _loss(found, capture, still=still), (*notes, *told),
     )  # fmt: skip
-
-
-def _centre_hz(capture: CsiCapture) -> float:
-    return float(capture.frequency_hz.mean())
 
 
 def _loss(found: Separated, capture: CsiCapture, *, still: bool) -> NDArray[np.float64]:
@@ -217,29 +213,9 @@ def _loss(found: Separated, capture: CsiCapture, *, still: bool) -> NDArray[np.f
     return separation_loss(capture.frequency_hz, delays, vectors, others, still=still)
 
 
-def _level(
-    found: Separated, capture: CsiCapture, parted: Callable[[CsiCapture], Separated]
-) -> tuple[Separated, CsiCapture, NDArray[np.float64]]:
-    """The same without delays between the channels, and these (M,); components are told apart better without."""
-    removed = np.zeros(len(found.deviation))
-    span_hz = float(np.ptp(capture.frequency_hz))
-    for _ in range(_LEVEL_ROUNDS):
-        rows = np.concatenate(list(found.responses))
-        energy = np.sum(np.abs(rows) ** 2, axis=(1, 2))
-        strongest = np.sort(np.argsort(-energy, kind="stable")[:_SKEW_BLOCKS])
-        skew = skew_s(rows[strongest], capture.frequency_hz)
-        removed = removed + skew
-        capture = _delayed(capture, -skew)
-        found = parted(capture)
-        if float(np.abs(skew).max()) * span_hz < _LEVEL:
-            break
-    return found, capture, removed
-
-
-def _delayed(capture: CsiCapture, delay_s: NDArray[np.float64]) -> CsiCapture:
-    """Channels later by delay_s (M,), their phases at the middle of the band kept."""
-    turn = np.exp(-2j * np.pi * np.outer(delay_s, capture.frequency_hz - _centre_hz(capture)))
-    return replace(capture, csi=capture.csi * turn.astype(np.complex64))
+def _heard_hz(capture: CsiCapture) -> NDArray[np.float64]:
+    """(S,) where the receivers hear the subcarriers, from their own carrier."""
+    return capture.frequency_hz + capture.carrier_offset_hz
 
 
 def _whole(look: Look) -> NDArray[np.bool_]:
@@ -271,7 +247,9 @@ def _explained(found: Separated, capture: CsiCapture) -> float:
     return sum(look.energy for look in found.looks) / max(total, 1e-9)
 
 
-def _wandering(found: Separated, capture: CsiCapture, settings: LearnSettings) -> Lessons:
+def _wandering(
+    found: Separated, capture: CsiCapture, settings: LearnSettings, removed_s: NDArray[np.float64]
+) -> Lessons:
     """One source whose delay changes with its angle: blocks as they are, the learner finds the delay of each."""
     rest = _without_direct(found, capture)
     csi, time_s = _stacked(rest[None], capture)
@@ -287,7 +265,7 @@ def _wandering(found: Separated, capture: CsiCapture, settings: LearnSettings) -
     look = SourceLook(rest, at_zero=False, still=False)
     return Lessons(
         ChannelResponses(csi, capture.spacing_hz, time_s, None, (low, max(high, low + bin_s))), settings,
-        np.zeros(m), _centre_hz(capture), (look,), capture.frequency_hz, np.ones(m), notes,
+        removed_s, centre_hz(capture) + capture.carrier_offset_hz, (look,), _heard_hz(capture), np.ones(m), notes,
     )  # fmt: skip
 
 
@@ -323,7 +301,7 @@ def _anchored(
     still: bool,
 ) -> tuple[LearnSettings, list[str]]:
     """Anchors speak of one look: that at the given range, or the strongest."""
-    if not settings.anchors_deg or len(found.looks) < 2:
+    if not settings.anchors_deg or (len(found.looks) < 2 and anchor_range_m is None):
         return settings, []
     if len(settings.anchors_deg) > 1 and still:
         raise ConfigError(
@@ -331,7 +309,11 @@ def _anchored(
             hint="give one anchor, and with --anchor-range which target it is",
         )  # fmt: skip
     zero = found.direct.delay_s if found.direct is not None else found.looks[0].delay_s
-    ranges = np.array([(look.delay_s - zero) * SPEED_OF_LIGHT_M_S / 2 for look in found.looks])
+    late_s = np.array([look.delay_s - zero for look in found.looks])
+    # delays repeat; after a direct path they are positive, but for noise
+    period_s = frequency_period(capture.frequency_hz)
+    before_s = period_s / 2 if found.direct is None else 1 / float(np.ptp(capture.frequency_hz))
+    ranges: NDArray[np.float64] = ((late_s + before_s) % period_s - before_s) * SPEED_OF_LIGHT_M_S / 2
     chosen = 0
     if anchor_range_m is not None:
         chosen = int(np.argmin(np.abs(ranges - anchor_range_m)))
@@ -343,7 +325,7 @@ def _anchored(
             )  # fmt: skip
     begin = chosen * _span_s(capture)
     end = begin + float(capture.time_s[-1] - capture.time_s[0])
-    moved = tuple(
+    moved: tuple[tuple[float, float | None, float | None], ...] = tuple(
         (deg, begin + (t0 or 0.0), end if t1 is None else min(begin + t1, end))
         for deg, t0, t1 in settings.anchors_deg
     )

@@ -36,6 +36,8 @@ _MOST_AVERAGED = 64
 #: Share of a look's energy in one constant vector from which it counts as standing still.
 _STILL = 0.95
 _STILL_COVARIANCES = 24
+#: Share of samples at full scale from which on the user is told.
+_CLIPPED = 1e-5
 
 #: Samples (M, N) complex64 to better ones.
 Mend = Callable[[NDArray[np.complex64]], NDArray[np.complex64]]
@@ -67,18 +69,28 @@ class CsiCapture:
     def __len__(self) -> int:
         return len(self.csi)
 
+    @property
+    def overdriven(self) -> str:
+        """The note that says that converters clipped, or ""."""
+        return next((note for note in self.notes if " clipped in " in note), "")
+
     def averaged(self, most: int) -> CsiCapture:
-        """At most `most` groups: coherent means of neighbours, weighted by their symbols."""
+        """At most `most` groups: coherent means of as many neighbours each, so that all have the same noise.
+
+        What is left over at the end is left out.
+        """
         if len(self) <= most:
             return self
-        edges = np.linspace(0, len(self), most + 1).astype(int)[:-1]
-        weight = self.symbols.astype(float)
+        size = -(-len(self) // most)
+        whole = len(self) // size * size
+        edges = np.arange(0, whole, size)
+        weight = self.symbols[:whole].astype(float)
         total = np.add.reduceat(weight, edges)
-        csi = np.add.reduceat(self.csi * weight[:, None, None], edges, axis=0) / total[:, None, None]
-        time_s = np.add.reduceat(self.time_s * weight, edges) / total
+        csi = np.add.reduceat(self.csi[:whole] * weight[:, None, None], edges, axis=0) / total[:, None, None]
+        time_s = np.add.reduceat(self.time_s[:whole] * weight, edges) / total
         return CsiCapture(
             csi.astype(np.complex64), self.frequency_hz, time_s, self.first_sample[edges], self.spacing_hz,
-            self.stream, self.snr_db, np.add.reduceat(self.symbols, edges), self.carrier_offset_hz,
+            self.stream, self.snr_db, np.add.reduceat(self.symbols[:whole], edges), self.carrier_offset_hz,
             self.prefix, self.notes, None if self.begin_samples is None else self.begin_samples[edges],
         )  # fmt: skip
 
@@ -125,6 +137,8 @@ class CsiGatherer:
         groups = int(max(1, min(most_groups, _MOST_BYTES // per_group, n_samples // symbol)))
         self._group_samples = max(symbol, -(-n_samples // groups))
         self._average = int(np.clip(self._group_samples // symbol // _BLOCKS_PER_GROUP, 1, _MOST_AVERAGED))
+        unit = symbol * self._average
+        self._group_samples = -(-self._group_samples // unit) * unit  # all groups alike
         self._receiver = OfdmReceiver(
             waveform, stream.n_channels, average=self._average, reference="first", common_phase="keep",
             max_carrier_offset_hz=0.0 if own else None,
@@ -143,10 +157,21 @@ class CsiGatherer:
         self._zero: float | None = None
         self._origin: int | None = None
         self._n, self._pushed = 0, 0
+        self._clipped = np.zeros(stream.n_channels, np.int64)
 
-    def push(self, samples: NDArray[np.complex64], first_sample: int, *, gap: bool = False) -> None:
+    def push(
+        self,
+        samples: NDArray[np.complex64],
+        first_sample: int,
+        *,
+        gap: bool = False,
+        clipped: NDArray[np.int64] | None = None,
+    ) -> None:
         """Samples (M, N) from an absolute index on; gaps are allowed. gap: some are missing before or within these,
-        and the index may not tell how many: the timing is looked for anew, its zero with it."""
+        and the index may not tell how many: the timing is looked for anew, its zero with it. clipped (M,): how many
+        of them are at full scale."""
+        if clipped is not None:
+            self._clipped = self._clipped + clipped
         if gap:
             self._receiver.reset()
             self._zero = None
@@ -186,14 +211,17 @@ class CsiGatherer:
             raise RecordingError(str(why), hint=why.hint, exit_code=2)
         keys = sorted(self._sums)
         csi = np.stack([self._sums[k] / self._counts[k] for k in keys])
-        whole = steady(csi, own=self._own)
+        on = steady(csi, own=self._own)
+        counts = np.array([self._counts[k] for k in keys])
+        whole = on & (2 * counts > np.median(counts))  # others were cut short by a gap or the end
         keys, csi = [k for k, good in zip(keys, whole, strict=True) if good], csi[whole]
         counts = np.array([self._counts[k] for k in keys], np.int64)
         slips = self._receiver.slips
         notes = (f"the timing of the waveform jumped {slips} times",) if slips else ()
-        if not whole.all():
+        notes += self._overdriven()
+        if not on.all():
             notes += (
-                f"{np.count_nonzero(~whole)} of {len(whole)} blocks, in which the waveform was not on all the time, "
+                f"{np.count_nonzero(~on)} of {len(on)} blocks, in which the waveform was not on all the time, "
                 "were left out",
             )
         return CsiCapture(
@@ -203,6 +231,18 @@ class CsiGatherer:
             counts * self._average, self._offset_hz / self._n, self._prefix(), notes,
             np.array([self._begins[k] for k in keys]),
         )  # fmt: skip
+
+    def _overdriven(self) -> tuple[str, ...]:
+        """A note if converters clipped: what that adds looks like echoes."""
+        worst = int(np.argmax(self._clipped))
+        share = float(self._clipped[worst]) / max(self._pushed, 1)
+        if share < _CLIPPED:
+            return ()
+        remedy = "transmit with more --tx-attenuation, or capture" if self._own else "capture"
+        return (
+            f"channel {worst} clipped in {100 * share:.2g} % of the samples: levels, angles and weak paths are not to "
+            f"be trusted; {remedy} with less --gain",
+        )
 
     def _prefix(self) -> CyclicPrefix:
         """The receiver's window begins a quarter of the prefix early."""
@@ -240,9 +280,11 @@ def csi_of_recording(
         low, high = max(start, segment.start), min(end, segment.start + segment.n)
         for place in range(low, high, _PIECE_SAMPLES):
             n = min(_PIECE_SAMPLES, high - place)
-            samples, _ = wire_to_complex(recording.read(place, n), bits)
+            samples, clipped = wire_to_complex(recording.read(place, n), bits)
             unknown = segment.dropped_before is None and place == segment.start
-            gather.push(samples, segment.global_index + place - segment.start, gap=unknown)
+            gather.push(
+                samples, segment.global_index + place - segment.start, gap=unknown, clipped=clipped
+            )
             if progress is not None:
                 progress(place + n - start, end - start)
     return gather.result()
@@ -261,13 +303,12 @@ class CsiTap:
 
     def __call__(self, frame: Frame, clipped: NDArray[np.int64]) -> None:
         """In the DSP thread."""
-        del clipped
         if self.gather is None or self.gather.stream.epoch.id != frame.stream.epoch.id:
             self.gather = CsiGatherer(
                 self.waveform, frame.stream, self.n_samples, self.most_groups, own=self.own, mend=self.mend
             )
         gap = bool(frame.flags & (FrameFlag.GAP_BEFORE | FrameFlag.OVERFLOW))
-        self.gather.push(frame.samples, frame.first_sample, gap=gap)
+        self.gather.push(frame.samples, frame.first_sample, gap=gap, clipped=clipped)
 
     def result(self) -> CsiCapture:
         """Raises RecordingError if the waveform was not found."""

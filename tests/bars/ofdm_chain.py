@@ -12,7 +12,6 @@ About ten minutes on one core. Writes docs/reproduced/ofdm-chain/.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import subprocess
@@ -108,7 +107,9 @@ leakage_db = {self.leakage_db:.2f}
 def draw_case(seed: int) -> Case:
     """A random case; everything follows from the seed."""
     rng = np.random.default_rng(seed)
-    n, board, fs = ((4, "fmcomms5", 2.5e6), (8, "adrv9009-zu11eg", 3.84e6), (16, "adrv9009-zu11eg", 3.84e6))[seed % 3]
+    n, board, fs = ((4, "fmcomms5", 2.5e6), (8, "adrv9009-zu11eg", 3.84e6), (16, "adrv9009-zu11eg", 3.84e6))[
+        seed % 3
+    ]
     n_fft, used, cp = ((64, 52, 16), (128, 100, 32), (256, 200, 64))[(seed // 3) % 3]
     layout = LAYOUTS[(seed // 2) % 3]
     teaching = "hop" if seed % 4 == 3 else "static"
@@ -180,7 +181,9 @@ def hil(folder: Path, *args: object, good: tuple[int, ...] = (0,)) -> dict[str, 
     """Run `hil` as a user does; its JSON object. Raises RuntimeError with its own words."""
     env = os.environ | {"HIL_HOME": str(folder / "home"), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-P", "-m", "hil.cli", *map(str, args), "--json", "-"]
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        command, cwd=folder, env=env, capture_output=True, text=True, timeout=300, check=False
+    )
     lines = done.stdout.splitlines()
     out: dict[str, Any] = json.loads(lines[-1]) if lines else {"reason": done.stderr[-500:]}
     if done.returncode not in good:
@@ -212,7 +215,7 @@ def run_case(case: Case, transport: str, folder: Path, address: str) -> Outcome:
             scene.write_text(case.scene(targets, snr_db), encoding="utf-8")
             if (folder / f"{name}.sigmf-meta").exists():
                 continue  # --keep, run again
-            with serve(folder, scene=scene, **where) as server:
+            with serve(folder, scene=scene, free_running=True, **where) as server:
                 capture(folder, server, case, transport, name)
         known = (
             ("--anchor", case.teachers[0].angle_deg, "--anchor-range", case.teachers[0].range_m)
@@ -223,7 +226,9 @@ def run_case(case: Case, transport: str, folder: Path, address: str) -> Outcome:
                               *known, "--out", "array.h5", good=(0, 4))  # fmt: skip
         if outcome.learned["exit_code"]:
             raise RuntimeError(f"learn: {outcome.learned['reason']}")
-        outcome.found = hil(folder, "angle-delay", "hidden.sigmf-meta", "--calibration", "array.h5", "--seconds", case.seconds)
+        outcome.found = hil(
+            folder, "angle-delay", "hidden.sigmf-meta", "--calibration", "array.h5", "--seconds", case.seconds
+        )
         _compare(outcome)
     except RuntimeError as err:
         outcome.problem = str(err)
@@ -263,7 +268,9 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=100)
     parser.add_argument("--transport", default="iio,soapy")
     parser.add_argument("--address", default="127.0.9.2")
-    parser.add_argument("--keep", type=Path, default=None, help="keep recordings here, and use those that are there")
+    parser.add_argument(
+        "--keep", type=Path, default=None, help="keep recordings here, and use those that are there"
+    )
     given = parser.parse_args()
     outcomes: list[Outcome] = []
     for seed in range(given.first, given.first + given.scenes):

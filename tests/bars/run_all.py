@@ -13,7 +13,7 @@ ROOT = HERE.parents[1]
 def main() -> int:
     """Run every script and every published experiment; returns the worst exit code."""
     worst = 0
-    for script in ("main_job.py", "scene_table.py", "fault_table.py"):
+    for script in ("main_job.py", "scene_table.py", "fault_table.py", "channel_table.py"):
         worst = max(worst, subprocess.run([sys.executable, str(HERE / script)], check=False).returncode)
     for name in ("cold-start", "diffmusic", "gain-phase-isac"):
         command = [sys.executable, "-P", "-m", "hil.cli", "reproduce", name, "--strict"]

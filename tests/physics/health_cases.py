@@ -64,6 +64,29 @@ def draw_array(seed: int, *, waveforms: tuple[str, ...] = ("qpsk", "noise", "ofd
     )  # fmt: skip
 
 
+def draw_echoes(seed: int) -> str:
+    """A scene of a seed in which the array hears itself: leakage, targets, sometimes an emitter."""
+    rng = np.random.default_rng([seed, 76])
+    text = (
+        f"seed = {seed}\n[array]\nn_elements = {rng.choice([4, 8])}\n[receiver]\nfs_hz = 0.6e6\n"
+        f"snr_db = {rng.choice([10.0, 20.0, 30.0])}\npeak_dbfs = -16.0\n"
+    )
+    if rng.integers(2):
+        text += (
+            "[[emitter]]\nsymbol_rate_hz = 1e5\nhop = {period_s = 0.02, min_deg = -60.0, max_deg = 60.0}\n"
+        )
+    for _ in range(rng.integers(1, 4)):
+        text += (
+            f"[[target]]\nangle_deg = {rng.uniform(-60, 60):.1f}\nrange_m = {rng.uniform(200, 3000):.0f}\n"
+        )
+        text += f"speed_m_s = {rng.uniform(-20, 20):.1f}\n"
+        text += rng.choice([
+            "", "hop = {period_s = 0.5, min_deg = -60.0, max_deg = 60.0}\n",
+            "track = {rate_deg_per_s = 10.0, min_deg = -60.0, max_deg = 60.0}\n",
+        ])  # fmt: skip
+    return text + f"[transmit]\nleakage_db = {rng.choice([-10.0, 0.0, 10.0, 20.0])}\n"
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """faults : (array, rng) -> TOML of [faults]. names : kinds that are right. seconds : watched after the fault.    check : does the event say the right channels and size?"""

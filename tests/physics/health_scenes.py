@@ -73,6 +73,11 @@ class SimStream:
             target = out if result.n == n else np.empty((self.stream.n_channels, result.n), np.complex64)
             yield convert(block, target)
 
+    def retune(self) -> None:
+        """Write the carrier again: a new coherence epoch."""
+        config = self.device.configure(replace(self.stream.config, fc_hz=self.stream.fc_hz + 1e6)).config
+        self.stream = self.device.configure(replace(config, fc_hz=self.stream.fc_hz))
+
     def close(self) -> None:
         """Release the scene."""
         self.device.close()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import hil.jobs.learn_csi
-from tests.physics.channel_scenes import capture, filtered, learn
+from tests.physics.channel_scenes import capture, capture_hops, filtered, learn, learn_hops
 
 
 def test_errors_are_what_their_sigmas_say(tmp_path) -> None:
@@ -38,26 +38,42 @@ def test_an_image_is_taken_out_before_gains_are_learned(tmp_path, monkeypatch: p
     assert mended.phase_error_deg < 0.5 * left.phase_error_deg
 
 
+def test_an_emitter_with_a_carrier_of_its_own(tmp_path) -> None:
+    capture_hops(tmp_path, 2)
+    found = learn_hops(tmp_path)
+    assert found.json["converged"]
+    for errors in (found.delay_errors, found.iq_errors, found.dc_errors):
+        assert np.sqrt(np.mean(errors**2)) < 1.8
+    assert np.median(found.calibration.sigma.delay_s[1:]) < 60e-12
+
+
 def test_channels_that_are_not_flat(tmp_path) -> None:
-    anchor = capture(tmp_path, 3, n_samples=300_000, delay_std_s=0.0)
+    capture_hops(tmp_path, 3)
     rng = np.random.default_rng(3)
     taps = np.zeros((8, 3), complex)
     taps[:, 1] = 1.0
-    taps[:, ::2] = 0.1 * (rng.normal(size=(8, 2)) + 1j * rng.normal(size=(8, 2)))
+    taps[:, ::2] = 0.02 * (rng.normal(size=(8, 2)) + 1j * rng.normal(size=(8, 2)))
     filtered(tmp_path, taps)
-    found = learn(tmp_path, anchor, "f")
-    imp = found.calibration.impairments
+    found = learn_hops(tmp_path, "f")
     assert not found.json["channels"]["flat"]
+    imp, sigma = found.calibration.impairments, found.calibration.sigma.frequency_response
     assert imp.frequency_hz is not None
-    assert found.calibration.sigma.frequency_response is not None
+    assert sigma is not None
     f = imp.frequency_hz
-    true = taps @ np.exp(-2j * np.pi * np.outer(np.arange(3), f / 2.5e6))
-    have = imp.gain[:, None] * imp.channel_response(f)
-    ratio = have / (true * found.drawn.gain[:, None])
-    ratio = ratio / ratio[0]
-    before = true / true[0]
-    spread = np.abs(ratio / ratio.mean(axis=1, keepdims=True) - 1)[1:]
-    flat = np.abs(before / before.mean(axis=1, keepdims=True) - 1)[1:]
-    assert np.sqrt(np.mean(spread**2)) < 0.15 * np.sqrt(np.mean(flat**2))
-    error = spread / np.hypot(found.calibration.sigma.frequency_response[1:], 1e-12)
-    assert np.sqrt(np.mean(error**2) / 2) < 1.6
+    drawn_s = found.drawn.delay_s[:, None]
+    true = _against_first(
+        taps @ np.exp(-2j * np.pi * np.outer(np.arange(3), f / 2.5e6)) * np.exp(-2j * np.pi * drawn_s * f)
+    )
+    have = _against_first(imp.channel_response(f))
+    error = _shape(have / true)
+    assert np.sqrt(np.mean(np.abs(error) ** 2)) < 0.2 * np.sqrt(np.mean(np.abs(_shape(true)) ** 2))
+    assert np.sqrt(np.mean(np.abs(error / sigma[1:]) ** 2) / 2) < 1.5
+
+
+def _against_first(response):
+    return response / response[0]
+
+
+def _shape(response):
+    """What is not flat, (M - 1, F)."""
+    return (response / response.mean(axis=1, keepdims=True) - 1)[1:]

@@ -99,9 +99,7 @@ def test_without_an_attenuation_nothing_is_raised(
     _assert_silent(server, until)
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["INT", "TERM", "HUP"]
-)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["INT", "TERM", "HUP"])
 def test_an_interrupted_capture_ends_silent_and_readable(
     hil: Any, server: SimServer, wave: Path, until: Callable[..., Any], number: int
 ) -> None:
