@@ -282,9 +282,7 @@ def csi_of_recording(
             n = min(_PIECE_SAMPLES, high - place)
             samples, clipped = wire_to_complex(recording.read(place, n), bits)
             unknown = segment.dropped_before is None and place == segment.start
-            gather.push(
-                samples, segment.global_index + place - segment.start, gap=unknown, clipped=clipped
-            )
+            gather.push(samples, segment.global_index + place - segment.start, gap=unknown, clipped=clipped)
             if progress is not None:
                 progress(place + n - start, end - start)
     return gather.result()
