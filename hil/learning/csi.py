@@ -308,8 +308,8 @@ def _anchored(
             f"{len(settings.anchors_deg)} anchors for {len(found.looks)} targets that stand still", where="--anchor",
             hint="give one anchor, and with --anchor-range which target it is",
         )  # fmt: skip
-    zero = found.direct.delay_s if found.direct is not None else found.looks[0].delay_s
-    late_s = np.array([look.delay_s - zero for look in found.looks])
+    delay_s = np.array([look.delay_s for look in found.looks])
+    late_s = delay_s - (delay_s[0] if found.direct is None else found.direct.delay_s)
     # delays repeat; after a direct path they are positive, but for noise
     period_s = frequency_period(capture.frequency_hz)
     before_s = period_s / 2 if found.direct is None else 1 / float(np.ptp(capture.frequency_hz))

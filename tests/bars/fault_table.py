@@ -245,21 +245,31 @@ def main() -> None:
     parser.add_argument("--network-trials", type=int, default=6)
     parser.add_argument("--clean-blocks", type=int, default=10_000)
     parser.add_argument("--only", default="", help="rows whose name contains this")
+    parser.add_argument(
+        "--over", choices=("sim", "network"), help="only rows of the simulator, or of the servers"
+    )
     given = parser.parse_args()
+    sim, network = given.over != "network", given.over != "sim"
     rows: list[Row] = []
-    if given.only in _COST:
+    if sim and given.only in _COST:
         none = float("nan")
         rows.append(Row(_COST, "sim", 3, 0, 0, none, none, cost(), none, 0, "", ""))
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
-        jobs = [pool.submit(sample_row, c.name, given.arrays) for c in SAMPLE_CASES if given.only in c.name]
+        jobs = [
+            pool.submit(sample_row, c.name, given.arrays)
+            for c in SAMPLE_CASES
+            if sim and given.only in c.name
+        ]
         jobs += [pool.submit(network_row, name, protocol, given.network_trials if name in TRANSPORT_CASES else 2)
-                 for name in (*TRANSPORT_CASES, *NETWORK_CASES) for protocol in PROTOCOLS if given.only in name]  # fmt: skip
+                 for name in (*TRANSPORT_CASES, *NETWORK_CASES) for protocol in PROTOCOLS if network and given.only in name]  # fmt: skip
         for job in jobs:
             rows.append(job.result())
             print(rows[-1], flush=True)
-        rows += clean_rows(given.clean_blocks, pool, given.only)
+        rows += clean_rows(given.clean_blocks, pool, given.only) if sim else []
     new = {(row.fault, row.transport): row for row in rows}
-    old = [new.pop((row.fault, row.transport), row) for row in read_rows()] if given.only else []
+    old = (
+        [new.pop((row.fault, row.transport), row) for row in read_rows()] if given.only or given.over else []
+    )
     write_rows([*old, *new.values()])
 
 

@@ -24,10 +24,13 @@ def test_errors_are_what_their_sigmas_say(tmp_path) -> None:
 
 
 def test_a_fast_stream_shows_picoseconds_and_no_phase(tmp_path) -> None:
-    found = learn(tmp_path, capture(tmp_path, 4, fs_hz=30.72e6, board="fmcomms5", n_samples=200_000))
-    assert np.sqrt(np.mean(found.delay_errors**2)) < 2.0
-    assert np.median(found.calibration.sigma.delay_s[1:]) < 400e-12
-    assert found.phase_error_deg < 0.5  # 2 ns are 11 degrees at the band's edge
+    errors = []
+    for seed in range(5):
+        found = learn(tmp_path, capture(tmp_path, seed, fs_hz=30.72e6, n_samples=200_000))
+        assert np.median(found.calibration.sigma.delay_s[1:]) < 600e-12
+        assert found.phase_error_deg < 0.5  # 2 ns are 11 degrees at the band's edge
+        errors.append(found.delay_errors)
+    assert np.sqrt(np.mean(np.square(errors))) < 1.5
 
 
 def test_an_image_is_taken_out_before_gains_are_learned(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
