@@ -16,7 +16,11 @@ _MAX_PAIRS = 4
 _PHASE_BINS_DEG = np.linspace(-180.0, 180.0, 721)
 _FINE_SHARE, _FINE_AGREEING = 0.1, 1000.0  # of the cross-spectrum's power; chance alone brings 0.02 together
 _UNSURE_SAMPLES = 16
-_FINE_STEP_BINS = 64  # of 8192: a shift of one sample turns the phase over that step by 2.8 degrees
+#: Of 8192: a shift of one sample turns the phase over the first step by 2.8 degrees, over the last by 90.
+_FINE_STEPS = (64, 256, 1024, 2048)
+_WINDOW_DEG = 15.0
+_SHIFTS = 20
+_SURE_SIGMAS = 5.0  # of a part of a sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +82,20 @@ def find_offset(
     estimate = _judge(power.reshape(2, -1)[:, inside][:, ::-1], lags[inside][::-1])
     if not estimate.clear:
         return estimate
-    residual = fine_offset(reference, other, estimate.offset)
-    if residual is None:
+    fine = fine_offset(reference, other, estimate.offset)
+    if fine is None:
         return estimate
-    return replace(estimate, offset=estimate.offset + round(residual), fraction=residual - round(residual))
+    residual, sigma = fine
+    fraction = residual - round(residual)
+    return replace(
+        estimate, offset=estimate.offset + round(residual),
+        fraction=fraction if abs(fraction) > _SURE_SIGMAS * sigma else 0.0,
+    )  # fmt: skip
 
 
-def fine_offset(reference: NDArray[np.complex64], other: NDArray[np.complex64], offset: int) -> float | None:
+def fine_offset(
+    reference: NDArray[np.complex64], other: NDArray[np.complex64], offset: int
+) -> tuple[float, float] | None:
     """What is missing from a coarse `offset`, in samples and fractions of them (within +-60).
 
     With several emitters in different bands each has its own phase between two boards, and a step of phase over
@@ -92,7 +103,10 @@ def fine_offset(reference: NDArray[np.complex64], other: NDArray[np.complex64], 
     neighbouring frequencies knows nothing of those phases but where two emitters overlap,
     `D(f) = sum S(f + step) conj(S(f))`, `S = X conj(Y)`, `residual = -arg(D) N / (2 pi step)`, summed over
     segments. Most frequencies of most channel pairs agree on arg(D): the fullest place of its histogram counts.
-    None where too few frequencies carry signal for that (narrow bands, much noise): the peak is better there.
+    Larger steps turn further for the same delay and refine it, as far as signals are wide enough for them.
+
+    Returns the residual and its standard deviation, or None where too few frequencies carry signal (narrow bands,
+    much noise): the peak is better there.
 
     Parameters
     ----------
@@ -101,26 +115,63 @@ def fine_offset(reference: NDArray[np.complex64], other: NDArray[np.complex64], 
     x, y = reference[max(offset, 0) :], other[max(-offset, 0) :]
     n_segments = min(len(x), len(y)) // SEGMENT
     spectra_x, spectra_y = _spectra(x, n_segments), _spectra(y, n_segments)
-    histogram = np.zeros(len(_PHASE_BINS_DEG) - 1)
-    phases: list[NDArray[np.float64]] = []
-    weights: list[NDArray[np.float64]] = []
-    for a in spectra_x:
-        for b in spectra_y:
-            cross = a * np.conj(b)
-            turn = (cross[:, _FINE_STEP_BINS:] * np.conj(cross[:, :-_FINE_STEP_BINS])).sum(axis=0)
-            phases.append(np.rad2deg(np.angle(turn)))
-            weights.append(np.abs(turn))
-            histogram += np.histogram(phases[-1], _PHASE_BINS_DEG, weights=weights[-1])[0]
+    crosses = [a * np.conj(b) for a in spectra_x for b in spectra_y]
+    found: tuple[float, float] | None = None
+    for step in _FINE_STEPS:
+        degrees_a_sample = -360.0 * step / SEGMENT
+        phase_deg, weight = _turns(crosses, step)
+        if found is None:
+            near = _agreed(phase_deg, weight, _fullest(phase_deg, weight))
+        else:
+            near = _agreed(phase_deg, weight, found[0] * degrees_a_sample)
+        if near is None:
+            break
+        residual, sigma = near[0] / degrees_a_sample, near[1] / abs(degrees_a_sample)
+        if found is not None and abs(residual - found[0]) > _SURE_SIGMAS * found[1] + 0.02:
+            break
+        found = residual, sigma
+    return found
+
+
+def _turns(
+    crosses: list[NDArray[np.complex64]], step: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Phases in degrees over `step` bins, of all channel pairs and frequencies, and their weights."""
+    turns = np.concatenate([(c[:, step:] * np.conj(c[:, :-step])).sum(axis=0) for c in crosses])
+    return np.rad2deg(np.angle(turns)).astype(float), np.abs(turns).astype(float)
+
+
+def _fullest(phase_deg: NDArray[np.float64], weight: NDArray[np.float64]) -> float:
+    histogram = np.histogram(phase_deg, _PHASE_BINS_DEG, weights=weight)[0]
     smooth = np.convolve(np.concatenate((histogram[-5:], histogram, histogram[:5])), np.ones(11), "valid")
-    peak = 0.5 * (_PHASE_BINS_DEG[int(np.argmax(smooth))] + _PHASE_BINS_DEG[int(np.argmax(smooth)) + 1])
-    away = (np.concatenate(phases) - peak + 180.0) % 360.0 - 180.0
-    every = np.concatenate(weights)
-    near = np.where(np.abs(away) < 3.0, every, 0.0)
-    agreeing = float(near.sum() ** 2 / max(np.sum(near**2), 1e-30))
-    if near.sum() < _FINE_SHARE * every.sum() or agreeing < _FINE_AGREEING:
-        return None
-    phase_deg = peak + float(np.sum(near * away) / near.sum())
-    return -phase_deg * SEGMENT / (360.0 * _FINE_STEP_BINS)
+    peak = int(np.argmax(smooth))
+    return 0.5 * float(_PHASE_BINS_DEG[peak] + _PHASE_BINS_DEG[peak + 1])
+
+
+def _agreed(
+    phase_deg: NDArray[np.float64], weight: NDArray[np.float64], start_deg: float
+) -> tuple[float, float] | None:
+    """Where phases gather near a start (not wrapped), and its standard deviation; None if too few do.
+
+    The mean of what lies within the window, moved until it stays: what is spread evenly does not pull it then, but
+    makes it less sure.
+    """
+    total, centre = float(weight.sum()), start_deg
+    away, near = phase_deg, weight
+    for _ in range(_SHIFTS):
+        away = (phase_deg - centre + 180.0) % 360.0 - 180.0
+        near = np.where(np.abs(away) < _WINDOW_DEG, weight, 0.0)
+        inside = float(near.sum())
+        if inside < _FINE_SHARE * total or inside**2 < _FINE_AGREEING * float(np.sum(near**2)):
+            return None
+        shift = float(np.sum(near * away)) / inside
+        centre += shift
+        if abs(shift) < 1e-4:
+            break
+    ring = (np.abs(away) >= _WINDOW_DEG) & (np.abs(away) < 2 * _WINDOW_DEG)
+    evenly = min(float(weight[ring].sum()) / inside, 0.9)
+    sigma = float(np.sqrt(np.sum((near * away) ** 2))) / (inside * (1.0 - evenly))
+    return centre, sigma
 
 
 def _spectra(z: NDArray[np.complex64], n_segments: int) -> list[NDArray[np.complex64]]:

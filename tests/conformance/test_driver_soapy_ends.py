@@ -28,7 +28,6 @@ from hil.core.errors import (
     CaptureError,
     ConfigError,
     ConnectionLost,
-    DeviceNotFound,
     HilError,
     ProtocolError,
     UnsupportedSetting,
@@ -285,7 +284,6 @@ def test_arguments_that_the_driver_cannot_read_are_one_line() -> None:
         (",remote:timeout=99999999999999999999999", ConfigError, 2),
         (",remote:mtu=abc", UnsupportedSetting, 2),
         (",remote:prot=smoke", UnsupportedSetting, 2),
-        (",remote:driver=nosuch", DeviceNotFound, 3),
     )
     with _served("pluto") as (_, url):
         for options, error, code in cases:
@@ -297,15 +295,23 @@ def test_arguments_that_the_driver_cannot_read_are_one_line() -> None:
             assert _reader(device)().n > 0
 
 
-def test_the_command_line_says_so_in_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("option", "code", "words"),
+    [
+        ("remote:timeout=abc", 2, "cannot read the arguments"),
+        # in a process of its own: SoapyRemote's client 0.5.2 leaves a logging thread behind when its server refuses
+        ("remote:driver=nosuch", 3, "nosuch"),
+    ],
+)
+def test_the_command_line_says_so_in_one_line(tmp_path: Path, option: str, code: int, words: str) -> None:
     with _served("pluto") as (_, url):
-        uri = f"soapy:driver=remote,remote={url},remote:timeout=abc"
+        uri = f"soapy:driver=remote,remote={url},{option}"
         done = subprocess.run(
             [sys.executable, "-P", "-m", "hil.cli", "capture", uri, str(tmp_path / "x.sigmf-meta"), "--seconds", "0.1"],
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
-    assert done.returncode == 2
-    assert "cannot read the arguments" in done.stderr
+    assert done.returncode == code
+    assert words in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -36,7 +36,7 @@ def test_exact_to_the_sample(name: str) -> None:
         )
         assert found.clear
         assert found.offset == offset, f"seed {seed}: {found}"
-        assert abs(found.fraction) < 0.2
+        assert abs(found.fraction) < 0.05
 
 
 @pytest.mark.parametrize("name", _SCENES)

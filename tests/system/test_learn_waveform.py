@@ -30,7 +30,6 @@ def test_json_states_every_value_with_its_sigma(learned: tuple[Path, Learned]) -
     assert channels["delay_ps"][0] == 0 == channels["sigma_delay_ps"][0]
     assert channels["left_out"] == []
     assert max(channels["sigma_iq_image"]) < 0.002
-    assert any("ps) were learned" in note for note in found.json["notes"])
 
 
 def test_tables_and_certificate_show_them(
@@ -72,7 +71,7 @@ def test_a_waveform_that_is_not_there_is_refused(
     learned: tuple[Path, Learned], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, _ = learned
-    save_waveform(srs(fs_hz=2.5e6, spacing_hz=2.5e6 / 64), folder / "other.toml")
+    save_waveform(srs(120, 2.5e6 / 128), folder / "other.toml")
     assert (
         call(
             f"learn {folder}/r.sigmf-meta --waveform {folder}/other.toml --method gain-phase-isac --out {folder}/x.h5".split()
