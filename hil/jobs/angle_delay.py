@@ -23,7 +23,7 @@ from hil.core.waveform import Waveform, load_waveform
 from hil.dsp.angle_delay import AngleDelayMapper, subcarrier_frequencies
 from hil.dsp.angle_delay_channel import known_channel, mistrust
 from hil.dsp.angle_delay_direct import DirectChoice
-from hil.dsp.angle_delay_looks import separate
+from hil.dsp.angle_delay_looks import Separated, separate
 from hil.dsp.angle_delay_paths import PathEstimate, find_paths
 from hil.dsp.angle_delay_phase import aligned
 from hil.dsp.angle_delay_verdict import PlaneVerdict, plane_verdict
@@ -148,7 +148,7 @@ def of_responses(
         turned, f, np.asarray(times), first, csi.subcarrier_spacing_hz, stream, np.zeros(csi.n_elements),
         np.ones(len(turned), np.int64), 0.0, None, notes,
     )  # fmt: skip
-    return _analyse(capture, settings, "auto")
+    return _analyse(capture, settings, own=False)
 
 
 def _merged(blocks: NDArray[np.complex64]) -> NDArray[np.complex64]:
@@ -175,7 +175,7 @@ def of_recording(path: Path, array: str | None, settings: AngleDelaySettings) ->
         own = transmitted(recording)
         mend = _mend(settings, stream)
         capture = csi_of_recording(recording, waveform, start, end, own=own, mend=mend)
-    return _analyse(replace(capture, stream=stream), settings, _expected(own, stream))
+    return _analyse(replace(capture, stream=stream), settings, own=own)
 
 
 def of_device(
@@ -203,7 +203,7 @@ def of_device(
         session.stop()
         session.raise_error()
         stream = session.stream
-    return _analyse(tap.result(), settings, _expected(transmit is not None, stream))
+    return _analyse(tap.result(), settings, own=transmit is not None)
 
 
 def _expected(own: bool, stream: StreamInfo) -> DirectChoice:
@@ -250,7 +250,7 @@ def _end_of_epoch(recording: Recording, start: int) -> int:
     return end
 
 
-def _analyse(capture: CsiCapture, settings: AngleDelaySettings, direct: DirectChoice) -> AngleDelay:
+def _analyse(capture: CsiCapture, settings: AngleDelaySettings, *, own: bool) -> AngleDelay:
     stream = capture.stream
     geometry = stream.geometry
     if geometry is None:
@@ -264,8 +264,8 @@ def _analyse(capture: CsiCapture, settings: AngleDelaySettings, direct: DirectCh
     if scatter:
         notes.append(f"a common phase that scattered by {np.rad2deg(scatter):.2g} degrees was removed")
     capture = replace(capture, csi=csi)
-    choice, given = _reference(settings.reference, direct)
-    used = _use(settings, capture, choice)
+    choice, given = _reference(settings.reference, _expected(own, stream))
+    used = _use(settings, capture, choice, own=own)
     few = capture.averaged(_blocks(capture))
     calibration = used.calibration if used is not None else None
     max_delay_s = None if settings.max_range_m is None else 2 * settings.max_range_m / SPEED_OF_LIGHT_M_S
@@ -319,7 +319,9 @@ def _blocks(capture: CsiCapture) -> int:
     return int(np.clip(_MOST_CELLS / cells, _LEAST_BLOCKS, _MOST_BLOCKS))
 
 
-def _use(settings: AngleDelaySettings, capture: CsiCapture, direct: DirectChoice) -> CalibrationInUse | None:
+def _use(
+    settings: AngleDelaySettings, capture: CsiCapture, direct: DirectChoice, *, own: bool
+) -> CalibrationInUse | None:
     """The calibration, confirmed by what each single target shows of the array."""
     if settings.calibration is None:
         return None
@@ -327,10 +329,16 @@ def _use(settings: AngleDelaySettings, capture: CsiCapture, direct: DirectChoice
     assert geometry is not None
     calibration = store.load(settings.calibration)
     known = calibration.geometry.n_elements == geometry.n_elements
-    found = separate(
-        capture.csi, calibration.positions_m if known else geometry.positions_m, capture.stream.fc_hz,
-        capture.frequency_hz, direct=direct, only_planes=False,
-    )  # fmt: skip
+
+    def parted(choice: DirectChoice) -> Separated:
+        return separate(
+            capture.csi, calibration.positions_m if known else geometry.positions_m, capture.stream.fc_hz,
+            capture.frequency_hz, direct=choice, only_planes=False,
+        )  # fmt: skip
+
+    found = parted(direct)
+    if own and direct == "auto" and found.direct is None and len(found.looks) == 1:
+        found = parted("yes")  # the array hears itself before anything else
 
     def judge(loaded: Calibration) -> PlaneVerdict:
         response = calibrated_response(geometry.positions_m, capture.stream.fc_hz, loaded)

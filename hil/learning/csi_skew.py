@@ -33,7 +33,7 @@ def without_rough_skew(
     if float(np.ptp(rough_s)) * float(np.ptp(capture.frequency_hz)) > _SKEWED:
         levelled = _delayed(capture, -rough_s)
         trial = parted(levelled)
-        if _worth(trial) > _worth(found):
+        if _worth(trial) > _worth(found) and not _direct_lost(found, trial):
             return trial, levelled, rough_s
     return found, capture, np.zeros(len(rough_s))
 
@@ -64,6 +64,11 @@ def _worth(found: Separated) -> tuple[int, float]:
     return len(found.looks), sum(look.energy for look in found.looks)
 
 
+def _direct_lost(found: Separated, trial: Separated) -> bool:
+    """A direct path that is no longer told apart would count as a target, and as a strong one."""
+    return found.direct is not None and trial.direct is None
+
+
 def level(
     found: Separated, capture: CsiCapture, parted: Parted
 ) -> tuple[Separated, CsiCapture, NDArray[np.float64]]:
@@ -77,7 +82,8 @@ def level(
         skew = skew_s(rows[strongest], capture.frequency_hz)
         levelled = _delayed(capture, -skew)
         trial = parted(levelled)
-        if len(trial.looks) < len(found.looks) or _worth(trial)[1] < _KEPT * _worth(found)[1]:
+        fewer = len(trial.looks) < len(found.looks) or _worth(trial)[1] < _KEPT * _worth(found)[1]
+        if fewer or _direct_lost(found, trial):
             break  # what looked like delays was what the components leave in each other
         found, capture, removed = trial, levelled, removed + skew
         if float(np.abs(skew).max()) * span_hz < _LEVEL:

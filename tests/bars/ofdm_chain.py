@@ -35,7 +35,7 @@ sys.path.insert(0, str(ROOT))
 
 from hil.core.waveform import load_waveform  # noqa: E402
 from hil.sim_server import SimServer, free_address, serve  # noqa: E402
-from tests.bars.ofdm_chain_scenes import LEVEL_DB, LOOK_S, SNR_DB, Case, Target, draw_case  # noqa: E402
+from tests.bars.ofdm_chain_scenes import LEVEL_DB, LOOK_S, SNR_DB, WEAK_SYMBOLS, Case, Target, draw_case  # noqa: E402
 
 RESULTS = ROOT / "docs" / "reproduced" / "ofdm-chain"
 NAMES = {"iio": "IIOD", "soapy": "SoapyRemote"}
@@ -86,11 +86,12 @@ def hil(folder: Path, *args: object, good: tuple[int, ...] = (0,)) -> dict[str, 
 
 
 def capture(folder: Path, server: SimServer, case: Case, transport: str, name: str) -> None:
-    """Record while the array transmits w.toml, at LEVEL_DB over -12 dBFS."""
-    attenuation = 4 * (load_waveform(folder / "w.toml").rms_dbfs + 12 - LEVEL_DB) // 1 / 4
+    """Record while the array transmits w.toml, at LEVEL_DB[name] over -12 dBFS."""
+    waveform = "weak-waveform.toml" if name == "weak" else "w.toml"
+    attenuation = 4 * (load_waveform(folder / waveform).rms_dbfs + 12 - LEVEL_DB[name]) // 1 / 4
     uri = server.device_uris[transport]
     hil(folder, "capture", uri, f"{name}.sigmf-meta", "--seconds", case.seconds if name == "teach" else 0.5, "--array",
-        f"ula:{case.n_elements}:0.5", "--transmit", "w.toml", "--tx-attenuation", attenuation, "--gaps")  # fmt: skip
+        f"ula:{case.n_elements}:0.5", "--transmit", waveform, "--tx-attenuation", attenuation, "--gaps")  # fmt: skip
 
 
 def run_case(case: Case, transport: str, folder: Path, address: str, *, weak: bool = True) -> Outcome:
@@ -98,26 +99,27 @@ def run_case(case: Case, transport: str, folder: Path, address: str, *, weak: bo
     begin = time.monotonic()
     outcome = Outcome(case, transport)
     where: dict[str, Any] = {"iio": address} if transport == "iio" else {"iio": None, "soapy": f"{address}:0"}
-    hil(folder, "waveform", "new", "ofdm", "w.toml", "--force", "--subcarriers", case.subcarriers, "--spacing",
-        case.fs_hz / case.n_fft, "--fs", case.fs_hz, "--cp", case.cp, "--seed", case.seed)  # fmt: skip
+    for waveform, backoff_db in (("w.toml", 1), ("weak-waveform.toml", 20)):
+        hil(folder, "waveform", "new", "ofdm", waveform, "--force", "--subcarriers", case.subcarriers, "--spacing",
+            case.fs_hz / case.n_fft, "--fs", case.fs_hz, "--cp", case.cp, "--seed", case.seed, "--backoff", backoff_db)  # fmt: skip
     try:
         scenes = [
             ("teach", case.teachers, case.teaching_snr_db),
             ("hidden", case.targets, case.snr_db),
-            ("weak", case.equal_targets, case.snr_db - case.time_gain_db),
+            ("weak", case.equal_targets, case.weak_snr_db),
         ]
         for name, targets, snr_db in scenes if weak else scenes[:2]:
             scene = folder / f"{name}.toml"
-            scene.write_text(case.scene(targets, snr_db), encoding="utf-8")
+            scene.write_text(case.scene(name, targets, snr_db), encoding="utf-8")
             if (folder / f"{name}.sigmf-meta").exists():
                 continue  # --keep, run again
             with serve(folder, scene=scene, free_running=True, **where) as server:
                 capture(folder, server, case, transport, name)
         _learn(outcome, folder)
-        outcome.found = look(folder, "hidden")
+        outcome.found = look(folder, "hidden", LOOK_S)
         _compare(outcome)
         if weak:
-            _compare_weak(outcome, look(folder, "weak"))
+            _compare_weak(outcome, look(folder, "weak", case.weak_look_s))
     except RuntimeError as err:
         outcome.problem = str(err)
     outcome.seconds = time.monotonic() - begin
@@ -138,9 +140,9 @@ def _learn(outcome: Outcome, folder: Path) -> None:
         raise RuntimeError(f"learn: {outcome.learned['reason']}")
 
 
-def look(folder: Path, name: str) -> dict[str, Any]:
-    """What `hil angle-delay` says of a quarter of a second."""
-    return hil(folder, "angle-delay", f"{name}.sigmf-meta", "--calibration", "array.h5", "--seconds", LOOK_S)
+def look(folder: Path, name: str, seconds: float) -> dict[str, Any]:
+    """What `hil angle-delay` says of the first seconds."""
+    return hil(folder, "angle-delay", f"{name}.sigmf-meta", "--calibration", "array.h5", "--seconds", seconds)
 
 
 def _pairs(
@@ -230,7 +232,7 @@ def write(outcomes: list[Outcome]) -> None:
         "| over | passed | targets found | angle error rms / degrees | largest | error / σ | range error rms / bins | largest | ghosts |",
         "|---|---|---|---|---|---|---|---|---|",
         *(_strong(o, name) for name, o in _by_transport(outcomes)), "",
-        f"**Weak: {SNR_DB:g} dB in total**, summed over array, band and the whole {LOOK_S:g} s, for each of the three. With 8 elements the "
+        f"**Weak: {SNR_DB:g} dB in total**, summed over array, band and the {WEAK_SYMBOLS} symbols that are looked at, for each of the three. With 8 elements the "
         "Cramér-Rao bound is 1.0 degrees then, with 4 it is 2.1 and with 16 it is 0.5: no method is within half a degree each time. What can be asked is that "
         "they are found, and that the errors are what the bound says.", "",
         "| over | targets found | error / σ | ghosts |", "|---|---|---|---|",

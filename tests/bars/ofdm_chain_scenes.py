@@ -9,11 +9,13 @@ import numpy as np
 
 C = 299_792_458.0
 SNR_DB = 15.0
-#: Digital power of the transmission over the -12 dBFS that scenes count from: room for leakage of 30 dB.
-LEVEL_DB = -30.0
+#: Digital power of the transmission over the -12 dBFS that scenes count from: room for leakage of 30 dB, and for noise
+#: far above weak echoes.
+LEVEL_DB = {"teach": -30.0, "hidden": -30.0, "weak": -50.0}
 LAYOUTS = ("spread", "close", "same bin")
-#: What `hil angle-delay` integrates over.
+#: What `hil angle-delay` integrates over: seconds, and symbols of the weak scene.
 LOOK_S = 0.25
+WEAK_SYMBOLS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +62,23 @@ class Case:
         return C / (2 * self.fs_hz / self.n_fft * (self.subcarriers + 1))
 
     @property
-    def time_gain_db(self) -> float:
-        """What a look at all its symbols gains over one symbol."""
-        return 10 * float(np.log10(LOOK_S * self.fs_hz / (self.n_fft + self.cp)))
+    def weak_snr_db(self) -> float:
+        """snr_db that makes SNR_DB over all symbols of a weak look."""
+        return SNR_DB - 10 * float(np.log10(WEAK_SYMBOLS))
+
+    @property
+    def weak_look_s(self) -> float:
+        """Duration of a weak look: the first symbols go into finding the waveform."""
+        return 1.4 * WEAK_SYMBOLS * (self.n_fft + self.cp) / self.fs_hz
 
     @property
     def equal_targets(self) -> tuple[Target, ...]:
         """The hidden targets, all with the echo of the strongest."""
         return tuple(replace(t, rcs_db=0.0) for t in self.targets)
 
-    def scene(self, targets: Iterable[Target], snr_db: float) -> str:
+    def scene(self, name: str, targets: Iterable[Target], snr_db: float) -> str:
         """The scene file. The noise is set so that a target of rcs 0 has snr_db in one symbol."""
-        per_sample = snr_db - 10 * np.log10(self.n_elements * self.n_fft) - LEVEL_DB
+        per_sample = snr_db - 10 * np.log10(self.n_elements * self.n_fft) - LEVEL_DB[name]
         return f"""seed = {self.seed}
 [array]
 n_elements = {self.n_elements}

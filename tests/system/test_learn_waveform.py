@@ -78,4 +78,4 @@ def test_a_waveform_that_is_not_there_is_refused(
         )
         == 2
     )
-    assert "not in these" in capsys.readouterr().err
+    assert "made for 5e+06 S/s" in capsys.readouterr().err
