@@ -12,7 +12,7 @@ PYTEST_ARGS ?=
 RUN_DEBS := libiio0 libegl1 libxkbcommon0 libxcb-cursor0
 TEST_DEBS := $(RUN_DEBS) libiio-utils libhamlib-utils python3-soapysdr soapysdr-module-remote soapysdr-tools xvfb
 TEST_ENV := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 QT_QPA_PLATFORM=offscreen
-# what only computes shares the cores; what streams in real time has the machine to itself
+# what only computes would make those late that stream in real time: one after the other, two at a time each
 COMPUTING := tests/architecture tests/golden tests/physics tests/unit
 STREAMING := tests/conformance tests/gui tests/perf tests/system
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -27,7 +27,7 @@ test: system-test $(VENV)/.test
 	@$(MAKE) --no-print-directory lint
 	@failed=0; \
 	  $(TEST_ENV) $(BIN)/python -m pytest -m "not slow and not hardware" -n 2 $(COMPUTING) $(PYTEST_ARGS) || failed=1; \
-	  $(TEST_ENV) $(BIN)/python -m pytest -m "not slow and not hardware" $(STREAMING) $(PYTEST_ARGS) || failed=1; \
+	  $(TEST_ENV) $(BIN)/python -m pytest -m "not slow and not hardware" -n 2 --dist loadfile $(STREAMING) $(PYTEST_ARGS) || failed=1; \
 	  exit $$failed
 
 bars: system-test $(VENV)/.test

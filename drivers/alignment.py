@@ -14,11 +14,13 @@ SEGMENT = 8192  # samples; the phase between boards must hold still that long, n
 _MIN_RATIO = 1.5  # score of the peak over the next best one outside its main lobe; noise alone reaches 1.05
 _MAX_PAIRS = 4
 _PHASE_BINS_DEG = np.linspace(-180.0, 180.0, 721)
-_FINE_SHARE, _FINE_AGREEING = 0.1, 1000.0  # of the cross-spectrum's power; chance alone brings 0.02 together
+_FINE_AGREEING = 1000.0
 _UNSURE_SAMPLES = 16
 #: Of 8192: a shift of one sample turns the phase over the first step by 2.8 degrees, over the last by 90.
 _FINE_STEPS = (64, 256, 1024, 2048)
 _WINDOW_DEG = 15.0
+_FINE_SHARE = 0.2  # of the cross-spectrum's power within the window; chance alone brings 0.08 there
+_FINE_SIGMA = 0.1  # samples; less sure than that, the peak of the correlation is better
 _SHIFTS = 20
 _SURE_SIGMAS = 5.0  # of a part of a sample
 
@@ -130,14 +132,14 @@ def fine_offset(
         if found is not None and abs(residual - found[0]) > _SURE_SIGMAS * found[1] + 0.02:
             break
         found = residual, sigma
-    return found
+    return found if found is None or found[1] < _FINE_SIGMA else None
 
 
 def _turns(
     crosses: list[NDArray[np.complex64]], step: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Phases in degrees over `step` bins, of all channel pairs and frequencies, and their weights."""
-    turns = np.concatenate([(c[:, step:] * np.conj(c[:, :-step])).sum(axis=0) for c in crosses])
+    """Phases in degrees over `step` bins, (channel pairs, frequencies), and their weights."""
+    turns = np.stack([(c[:, step:] * np.conj(c[:, :-step])).sum(axis=0) for c in crosses])
     return np.rad2deg(np.angle(turns)).astype(float), np.abs(turns).astype(float)
 
 
@@ -154,7 +156,7 @@ def _agreed(
     """Where phases gather near a start (not wrapped), and its standard deviation; None if too few do.
 
     The mean of what lies within the window, moved until it stays: what is spread evenly does not pull it then, but
-    makes it less sure.
+    makes it less sure. So does what channel pairs see differently: the step from one emitter's band to another's.
     """
     total, centre = float(weight.sum()), start_deg
     away, near = phase_deg, weight
@@ -171,6 +173,11 @@ def _agreed(
     ring = (np.abs(away) >= _WINDOW_DEG) & (np.abs(away) < 2 * _WINDOW_DEG)
     evenly = min(float(weight[ring].sum()) / inside, 0.9)
     sigma = float(np.sqrt(np.sum((near * away) ** 2))) / (inside * (1.0 - evenly))
+    pairs = near.sum(axis=1)
+    if len(pairs) > 1 and pairs.min() > 0:
+        share = pairs / inside
+        apart = np.sum(near * away, axis=1) / pairs
+        sigma = max(sigma, float(np.sqrt(np.sum(share**2 * apart**2))) / (1.0 - evenly))
     return centre, sigma
 
 

@@ -202,7 +202,6 @@ def of_device(
             pass
         session.stop()
         session.raise_error()
-        stream = session.stream
     return _analyse(tap.result(), settings, own=transmit is not None)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -147,14 +148,21 @@ def quiet_scene() -> str:
     )
 
 
-@pytest.mark.parametrize("options", ["", ",stream:cyclic=false"], ids=["by the device", "by a thread"])
-def test_a_cyclic_waveform_has_no_seam_and_ends_at_once(options: str, quiet_scene: str) -> None:
-    # a thread feeds in real time: samples that are read faster than that would find nothing sent
-    pace = [] if options else ["--free-running"]
-    with (
-        soapy_emulator(quiet_scene, *pace) as (_, url),
-        open_soapy(f"driver=remote,remote={url}{options}") as device,
-    ):
+def test_a_cyclic_waveform_has_no_seam_and_ends_at_once(quiet_scene: str) -> None:
+    with soapy_emulator(quiet_scene, "--free-running") as (_, url):
+        _check_seam(f"driver=remote,remote={url}")
+
+
+def test_a_waveform_fed_by_a_thread_has_no_seam_and_ends_at_once(quiet_scene: str) -> None:
+    for _ in range(3):  # a thread feeds in real time: a busy machine may starve it, and says so
+        with soapy_emulator(quiet_scene) as (_, url), suppress(CaptureError):
+            _check_seam(f"driver=remote,remote={url},stream:cyclic=false")
+            return
+    pytest.fail("the transmitter ran dry three times")
+
+
+def _check_seam(address: str) -> None:
+    with open_soapy(address) as device:
         stream = device.configure(RxConfig())
         device.start()
         out = _buffer(device, stream)

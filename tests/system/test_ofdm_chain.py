@@ -21,5 +21,5 @@ def test_hidden_targets_are_found_with_an_array_taught_by_echoes(
     assert np.all(np.abs(found.angle_error_deg) < 0.5), found.angle_error_deg
     assert np.all(np.abs(found.range_error_bins) < 0.5), found.range_error_bins
     assert found.ghosts == 0
-    assert found.learned["accepted"]
+    assert found.learned["status"] == "ok"
     assert found.found["calibration_status"] in ("valid", "verified", "unverified")
