@@ -226,7 +226,7 @@ def write(outcomes: list[Outcome]) -> None:
         f"{len(outcomes)} runs of hidden scenes behind the real protocols, commands only: `hil waveform new`, `hil capture --transmit`, "
         "`hil learn --method gain-phase-isac`, `hil angle-delay`. Each scene has random gains and phases, three targets (spread, 1.5 range "
         "bins apart, or two in one bin), echoes that differ by up to 10 dB, and leakage of 20 to 30 dB above them. The array was taught by another "
-        "scene: three targets of which one angle is told, or one that hops. A run passes if every target is found within 0.5 degrees and "
+        "scene: three targets of which one angle is told, or (8 and 16 elements) one that hops. A run passes if every target is found within 0.5 degrees and "
         "0.5 range bins. Made by `python tests/bars/ofdm_chain.py --write`.", "",
         f"**Strong: {SNR_DB:g} dB in each symbol**, summed over array and band, for the strongest target; {LOOK_S:g} s are looked at.", "",
         "| over | passed | targets found | angle error rms / degrees | largest | error / σ | range error rms / bins | largest | ghosts |",

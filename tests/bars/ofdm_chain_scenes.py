@@ -103,7 +103,8 @@ def draw_case(seed: int) -> Case:
     ]
     n_fft, used, cp = ((64, 52, 16), (128, 100, 32), (256, 200, 64))[(seed // 3) % 3]
     layout = LAYOUTS[(seed // 2) % 3]
-    teaching = "hop" if seed % 4 == 3 else "static"
+    # four elements know the edges of a sector to 0.54 degrees after 800 directions: refused, an anchor is asked for
+    teaching = "hop" if seed % 4 == 3 and n > 4 else "static"
     bin_m = C / (2 * fs / n_fft * (used + 1))
     reach = 0.7 * cp * C / (2 * fs) / bin_m
     case = Case(
