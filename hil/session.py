@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from drivers.convert import convert, to_block, wire_buffer
+from drivers.convert import to_block, wire_buffer
 from hil.core.device import RxConfig, RxDevice, TxConfig
 from hil.core.errors import (
     ConfigError,
@@ -29,7 +29,7 @@ from hil.core.errors import (
     DeviceTimeout,
     HilError,
 )
-from hil.core.frame import Block, Frame, FrameFlag, StreamInfo
+from hil.core.frame import Block, FrameFlag, StreamInfo
 from hil.core.geometry import ArrayGeometry
 from hil.core.waveform_types import Waveform
 from hil.pipeline.commands import Commands
@@ -38,36 +38,13 @@ from hil.pipeline.policy import Policy
 from hil.pipeline.ring import BlockRing
 from hil.pipeline.stage import Stage
 from hil.recorder import Recorder, RecordingSummary
+from hil.session_stages import Fanout, FrameSink, block_samples, process_frames, record_blocks, ring_for
+from hil.session_summary import SessionSummary
 from hil.transmission import Transmission, join_hints
 
-#: What the rings hold, seconds of stream. A disk may pause for longer than a display needs.
-RING_S = 0.5
-RECORDER_RING_S = 2.0
-_RECORDER_RING_BYTES = 160e6
 _READ_TIMEOUT_S = 2.0
 _SILENCE_LIMIT_S = 10.0
 _COMMAND_TIMEOUT_S = 15.0
-
-FrameSink = Callable[[Frame, NDArray[np.int64]], None]
-
-
-@dataclass(frozen=True, slots=True)
-class SessionSummary:
-    """What happened between start and stop.
-
-    samples : per channel, from the reader. lost : missing before or between them as far as the device tells;
-    lost_exact : False if it only told that some are missing. gaps : number of discontinuities. epochs : seen.
-    overloads : samples at full scale per channel, of the frames that the DSP stage saw. edges : ledger.
-    """
-
-    samples: int = 0
-    lost: int = 0
-    lost_exact: bool = True
-    gaps: int = 0
-    epochs: int = 1
-    overloads: tuple[int, ...] = ()
-    edges: dict[str, dict[str, int]] = field(default_factory=dict)
-    recording: RecordingSummary | None = None
 
 
 class Session:
@@ -91,7 +68,10 @@ class Session:
         self._lost_exact = True
         self._epochs: set[str] = set()
         self._overloads: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._fanout = Fanout()
         self._recorder: Recorder | None = None
+        self._recording: tuple[Stage, BlockRing] | None = None
+        self._recordings = 0
 
     @property
     def stream(self) -> StreamInfo:
@@ -181,25 +161,27 @@ class Session:
         self._epochs = set()
         self._overloads = np.zeros(stream.n_channels, np.int64)
         self._finished.clear()
-        self._recorder = recorder
-        block_samples = stream.config.block_samples or 16384
+        self._recordings = 0
+        self._fanout = fanout = Fanout()
         stages: list[Stage] = []
         rings: list[BlockRing] = []
         if recorder is not None:
-            rings.append(self._ring("reader -> recorder", block_samples, Policy.FAIL))
-            stages.append(
-                Stage("recorder", lambda stop, ring=rings[-1]: self._record(ring), closes=[rings[-1]])
-            )
+            stage, ring = self._recording_of(recorder)
+            stages.append(stage)
+            rings.append(ring)
         if on_frame is not None:
-            rings.append(self._ring("reader -> dsp", block_samples, Policy.DROP_OLDEST))
+            dsp = ring_for(stream, "reader -> dsp", Policy.DROP_OLDEST)
+            rings.append(dsp)
             stages.append(
-                Stage("dsp", lambda stop, ring=rings[-1]: self._process(ring, on_frame), closes=[rings[-1]])
+                Stage("dsp", lambda stop: process_frames(dsp, on_frame, self._overloads), closes=[dsp])
             )
+        for ring in rings:
+            fanout.add(ring)
         reader = Stage(
             "reader",
-            lambda stop: self._transmission.during(lambda: self._read(stop, rings, block_samples, n_samples)),
+            lambda stop: self._transmission.during(lambda: self._read(stop, n_samples)),
             source=True,
-            closes=rings,
+            closes=[fanout],
             unblock=self.device.stop,
         )
         graph = Graph([reader, *stages], rings)
@@ -208,6 +190,43 @@ class Session:
         self._one_thread = threadpool_limits(1)
         self._graph = graph
         graph.start()
+
+    def record(self, recorder: Recorder) -> None:
+        """Record from the next block on, while running. The recorder is closed by `stop_recording` or `stop`.
+
+        Raises DeviceStateError if nothing runs or a recording is made already.
+        """
+        if self._graph is None:
+            raise DeviceStateError("the session does not run", hint="start it, or give start() the recorder")
+        if self._recorder is not None:
+            raise DeviceStateError("a recording is made already", hint="stop it first")
+        stage, ring = self._recording_of(recorder)
+        self._graph.add(stage, ring)
+        self._between_blocks(lambda: self._fanout.add(ring))
+
+    def stop_recording(self) -> RecordingSummary | None:
+        """End the recording after the present block and close it; the stream goes on. None if there is none.
+
+        Raises what the recorder raised.
+        """
+        if self._recorder is None or self._recording is None or self._graph is None:
+            return None
+        stage, ring = self._recording
+        self._between_blocks(lambda: self._fanout.remove(ring))
+        stage.join(_COMMAND_TIMEOUT_S)
+        recorder, self._recorder, self._recording = self._recorder, None, None
+        summary = recorder.close()
+        if stage.error is not None:
+            raise stage.error
+        return summary
+
+    def _recording_of(self, recorder: Recorder) -> tuple[Stage, BlockRing]:
+        self._recordings += 1
+        number = f" {self._recordings}" if self._recordings > 1 else ""
+        ring = ring_for(self.stream, f"reader -> recorder{number}", Policy.FAIL)
+        stage = Stage(f"recorder{number}", lambda stop: record_blocks(ring, recorder), closes=[ring])
+        self._recorder, self._recording = recorder, (stage, ring)
+        return stage, ring
 
     def wait(self, timeout_s: float) -> bool:
         """True once the asked samples are there; raises what a stage raised."""
@@ -233,7 +252,7 @@ class Session:
                 finally:
                     self.device.stop()
         recording = self._recorder.close() if self._recorder is not None else None
-        self._recorder = None
+        self._recorder, self._recording = None, None
         return SessionSummary(
             self._samples, self._lost, self._lost_exact, self._gaps, max(len(self._epochs), 1),
             tuple(int(v) for v in self._overloads), edges, recording,
@@ -267,19 +286,6 @@ class Session:
                 raise
             join_hints(error, err)
 
-    def _ring(self, name: str, block_samples: int, policy: Policy) -> BlockRing:
-        stream = self.stream
-        block_bytes = block_samples * stream.n_channels * 2 * stream.device.wire.dtype.itemsize
-        seconds = RING_S
-        if policy is Policy.FAIL:
-            longest_s = _RECORDER_RING_BYTES / block_bytes * block_samples / stream.fs_hz
-            seconds = max(RING_S, min(RECORDER_RING_S, longest_s))
-        n_slots = max(4, int(np.ceil(seconds * stream.fs_hz / block_samples)))
-        return BlockRing(
-            name, n_slots=n_slots, block_samples=block_samples, n_channels=stream.n_channels,
-            wire=stream.device.wire, policy=policy,
-        )  # fmt: skip
-
     def _located(self, stream: StreamInfo) -> StreamInfo:
         """The device's StreamInfo with our geometry: hardware never knows its geometry."""
         geometry = self.geometry or stream.geometry
@@ -287,18 +293,17 @@ class Session:
             geometry = None
         return replace(stream, geometry=geometry)
 
-    def _read(
-        self, stop: threading.Event, rings: list[BlockRing], block_samples: int, n_samples: int | None
-    ) -> None:
+    def _read(self, stop: threading.Event, n_samples: int | None) -> None:
         stream = self.stream
-        buffer = wire_buffer(block_samples, stream.n_channels, stream.device.wire)
+        size = block_samples(stream)
+        buffer = wire_buffer(size, stream.n_channels, stream.device.wire)
         seq = 0
         base: int | None = None
         device_stream: StreamInfo | None = None
         quiet_since = time.monotonic()
         while not stop.is_set() and (n_samples is None or self._samples < n_samples):
             self._commands.serve()
-            room = block_samples if n_samples is None else min(block_samples, n_samples - self._samples)
+            room = size if n_samples is None else min(size, n_samples - self._samples)
             try:
                 result = self.device.read(buffer[:room], _READ_TIMEOUT_S)
             except DeviceTimeout:
@@ -317,8 +322,7 @@ class Session:
             )
             seq += 1
             self._account(block)
-            for ring in rings:
-                ring.push(block)
+            self._fanout.push(block)
         self._finished.set()
 
     def _account(self, block: Block) -> None:
@@ -331,22 +335,6 @@ class Session:
             self._gaps += 1
         elif FrameFlag.GAP_BEFORE in block.flags:
             self._gaps += 1
-
-    def _record(self, ring: BlockRing) -> None:
-        recorder = self._recorder
-        assert recorder is not None
-        for block in ring:
-            recorder.write(block)
-
-    def _process(self, ring: BlockRing, on_frame: FrameSink) -> None:
-        out: NDArray[np.complex64] | None = None
-        for block in ring:
-            shape = (block.wire.shape[1], block.n)
-            if out is None or out.shape != shape:
-                out = np.empty(shape, np.complex64)
-            frame, clipped = convert(block, out)
-            self._overloads += clipped
-            on_frame(frame, clipped)
 
 
 def _skipped(device: RxDevice) -> int:

@@ -45,6 +45,20 @@ class Graph:
         for stage in reversed(self._stages):
             stage.start()
 
+    def add(self, stage: Stage, edge: Edge) -> None:
+        """Start one more consumer while the others run; raises the error that has ended them, if any.
+
+        Raises ConfigError for an edge whose name is taken.
+        """
+        with self._lock:
+            if self._first_error is None:
+                self.ledger.add(edge)
+                stage.on_end = self._ended
+                self._stages = (*self._stages, stage)
+                self._running += 1
+        self.raise_error()
+        stage.start()
+
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until all stages have ended or one has failed; False if neither happened in time.
 

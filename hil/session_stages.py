@@ -1,0 +1,88 @@
+"""What hangs on a session's reader: rings that may come and go, the recorder's thread, the DSP thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drivers.convert import convert
+from hil.core.frame import Block, Frame, StreamInfo
+from hil.pipeline.policy import Policy
+from hil.pipeline.ring import BlockRing
+from hil.recorder import Recorder
+
+#: What the rings hold, seconds of stream. A disk may pause for longer than a display needs.
+RING_S = 0.5
+RECORDER_RING_S = 2.0
+_RECORDER_RING_BYTES = 160e6
+_BLOCK_SAMPLES = 16384
+
+FrameSink = Callable[[Frame, NDArray[np.int64]], None]
+
+
+def block_samples(stream: StreamInfo) -> int:
+    """Samples of one block of this stream."""
+    return stream.config.block_samples or _BLOCK_SAMPLES
+
+
+def ring_for(stream: StreamInfo, name: str, policy: Policy) -> BlockRing:
+    """A ring of `RING_S`; one whose consumer must not lose anything (FAIL) holds up to `RECORDER_RING_S`."""
+    samples = block_samples(stream)
+    bytes_per_second = stream.fs_hz * stream.n_channels * 2 * stream.device.wire.dtype.itemsize
+    seconds = RING_S
+    if policy is Policy.FAIL:
+        seconds = max(RING_S, min(RECORDER_RING_S, _RECORDER_RING_BYTES / bytes_per_second))
+    return BlockRing(
+        name, n_slots=max(4, int(np.ceil(seconds * stream.fs_hz / samples))), block_samples=samples,
+        n_channels=stream.n_channels, wire=stream.device.wire, policy=policy,
+    )  # fmt: skip
+
+
+class Fanout:
+    """Rings that get every block. They come and go between two blocks, in the thread that pushes."""
+
+    def __init__(self) -> None:
+        self._rings: list[BlockRing] = []
+        self._closed = False
+
+    def add(self, ring: BlockRing) -> None:
+        """From the next block on; a ring that comes after the end is closed at once."""
+        self._rings.append(ring)
+        if self._closed:
+            ring.close()
+
+    def remove(self, ring: BlockRing) -> None:
+        """No more blocks for it: its consumer empties it and ends."""
+        self._rings.remove(ring)
+        ring.close()
+
+    def push(self, block: Block) -> None:
+        """Raises what a ring raises, CaptureOverrun of one that must not lose anything."""
+        for ring in self._rings:
+            ring.push(block)
+
+    def close(self) -> None:
+        """The end of the stream. Idempotent."""
+        self._closed = True
+        for ring in self._rings:
+            ring.close()
+
+
+def record_blocks(ring: BlockRing, recorder: Recorder) -> None:
+    """Until the ring has ended."""
+    for block in ring:
+        recorder.write(block)
+
+
+def process_frames(ring: BlockRing, on_frame: FrameSink, overloads: NDArray[np.int64]) -> None:
+    """Until the ring has ended; clip counts (M,) are added up in `overloads`."""
+    out: NDArray[np.complex64] | None = None
+    for block in ring:
+        shape = (block.wire.shape[1], block.n)
+        if out is None or out.shape != shape:
+            out = np.empty(shape, np.complex64)
+        frame, clipped = convert(block, out)
+        overloads += clipped
+        on_frame(frame, clipped)
