@@ -6,20 +6,25 @@ import sys
 
 
 def show(device: str = "sim:", array: str | None = "ula:8:0.5", support: str = "-60:60") -> int:
-    """Open the live window on a device and run until it is closed. Returns the exit code."""
-    import pyqtgraph as pg
+    """Open the window on a device, stream, learn, and run until it is closed. Returns the exit code."""
     from PySide6.QtWidgets import QApplication
 
-    from gui.live_model import LiveModel
-    from gui.live_window import LiveWindow
+    from gui.station import Station
+    from gui.theme import apply_theme
+    from gui.window import StationWindow
+    from hil.learning.settings import LearnSettings, parse_support
 
-    pg.setConfigOptions(antialias=False, imageAxisOrder="row-major", useOpenGL=False)
+    settings = LearnSettings(support_deg=parse_support(support))
     application = QApplication.instance() or QApplication(sys.argv[:1])
-    model = LiveModel(device, array, support)
+    assert isinstance(application, QApplication)
+    apply_theme(application)
+    station = Station()
     try:
-        model.start()
-        window = LiveWindow(model)
+        window = StationWindow(station, device, array, support)
         window.show()
+        station.connect(device, array)
+        station.start()
+        station.learn(settings)
         return int(application.exec())
     finally:
-        model.stop()
+        station.close()

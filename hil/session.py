@@ -96,6 +96,16 @@ class Session:
         return self._lost, self._lost_exact
 
     @property
+    def gaps(self) -> int:
+        """Discontinuities so far; may be asked from any thread."""
+        return self._gaps
+
+    @property
+    def skipped(self) -> int:
+        """Samples per channel that on_frame has not seen because it was too slow; may be asked from any thread."""
+        return 0 if self._graph is None else sum(c.dropped for c in self._graph.ledger.counts().values())
+
+    @property
     def finished(self) -> bool:
         """True once the asked number of samples has been received or a stage has failed."""
         return self._finished.is_set() or (self._graph is not None and self._graph.error is not None)

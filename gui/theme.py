@@ -1,0 +1,37 @@
+"""Dark and light, for widgets and plots alike."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pyqtgraph as pg
+from PySide6.QtGui import QColor, QPalette
+from PySide6.QtWidgets import QApplication
+
+Theme = Literal["dark", "light"]
+#: window, base (fields, plots), text, dim text, buttons, accent
+_COLOURS = {
+    "dark": ("#1f242b", "#15191e", "#d7dde5", "#8b949e", "#2d333b", "#4c9be8"),
+    "light": ("#f1f3f5", "#ffffff", "#1b1f24", "#6b7580", "#e3e7eb", "#0b6bb8"),
+}
+
+
+def apply_theme(application: QApplication, theme: Theme = "dark") -> None:
+    """Before windows are made: plots take their colours when they are made."""
+    window, base, text, dim, button, accent = (QColor(name) for name in _COLOURS[theme])
+    palette = QPalette()
+    role = QPalette.ColorRole
+    for which, colour in (
+        (role.Window, window), (role.WindowText, text), (role.Base, base), (role.AlternateBase, window),
+        (role.Text, text), (role.Button, button), (role.ButtonText, text), (role.ToolTipBase, base),
+        (role.ToolTipText, text), (role.PlaceholderText, dim), (role.Highlight, accent),
+        (role.HighlightedText, QColor("white")),
+    ):  # fmt: skip
+        palette.setColor(which, colour)
+    for which in (role.Text, role.ButtonText, role.WindowText):
+        palette.setColor(QPalette.ColorGroup.Disabled, which, dim)
+    application.setStyle("Fusion")
+    application.setPalette(palette)
+    pg.setConfigOptions(
+        antialias=False, imageAxisOrder="row-major", useOpenGL=False, background=base, foreground=text
+    )
