@@ -149,6 +149,12 @@ class Station:
         """What became of the actions, oldest first."""
         return self.errands.take()
 
+    def health(self) -> list[str]:
+        """Faults told since the last call, a line each with what to do."""
+        watched = self._watched
+        told = watched.take() if watched is not None else []
+        return [f"{event['cause']}. {event['remedy']}." for event in told]
+
     def picture(self) -> Picture | None:
         """The newest picture that was not taken yet."""
         picture = self.painter.take()

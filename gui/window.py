@@ -128,6 +128,8 @@ class StationWindow(QMainWindow):
                 self.tell(f"{done.name}: {done.error}.{hint}", done.script)
             elif done.words or done.script:
                 self.tell(f"{done.name}: {done.words}" if done.words else done.name, done.script)
+        for line in station.health():
+            self.tell(line)
         picture = station.picture()
         if picture is not None:
             if self.directions.isVisible():

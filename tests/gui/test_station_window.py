@@ -77,6 +77,7 @@ def test_a_lost_device_turns_the_lamp_red_and_a_click_connects_again(window: Sta
     lamp = window.strip.buttons["LOCK"].lamp
     assert lamp.level is Level.BAD
     assert lamp.remedy
+    qtbot.waitUntil(lambda: "connection to the device was closed" in _log(window), timeout=10_000)
     qtbot.waitUntil(lambda: window.controls.connect_button.text() == "Connect again", timeout=10_000)
     _streaming(window, qtbot, "sim:")
 
