@@ -14,14 +14,20 @@ SEGMENT = 8192  # samples; the phase between boards must hold still that long, n
 _MIN_RATIO = 1.5  # score of the peak over the next best one outside its main lobe; noise alone reaches 1.05
 _MAX_PAIRS = 4
 _PHASE_BINS_DEG = np.linspace(-180.0, 180.0, 721)
-_FINE_AGREEING = 1000.0
-_UNSURE_SAMPLES = 16
+_FINE_AGREEING = 60.0  # groups of frequencies
+_FINE_GROUP = 16  # neighbouring frequencies, joined before their phase is taken: noise scatters it less
+_FINE_SEGMENTS = 64  # of the data at most: more is memory without need
+#: Slips of no more samples may be the phases of emitters or moving echoes.
+UNSURE_SAMPLES = 16
+_LEAST_SLIP = 0.75  # samples; less is a part of a sample that is not corrected
 #: Of 8192: a shift of one sample turns the phase over the first step by 2.8 degrees, over the last by 90.
 _FINE_STEPS = (64, 256, 1024, 2048)
 _WINDOW_DEG = 15.0
 _FINE_SHARE = 0.2  # of the cross-spectrum's power within the window; chance alone brings 0.08 there
+_FINE_PAIRS = 0.75  # of the power: channel pairs that must agree
 _FINE_SIGMA = 0.1  # samples; less sure than that, the peak of the correlation is better
-_SHIFTS = 20
+_SHIFTS = 50
+_MOST_FOLLOWED = 0.95
 _SURE_SIGMAS = 5.0  # of a part of a sample
 
 
@@ -34,13 +40,16 @@ class OffsetEstimate:
     offset : sample j of the other board and sample j + offset of the reference board are simultaneous.
     ratio : score of the correlation peak over the next best; inf if there is none.
     clear : True if the peak stands out, is narrow, and both halves of the data agree on it.
-    fraction : what is left of a sample, -0.5..0.5; converters of boards without a common clock phase.
+    fraction : what is left of a sample, -0.5..0.5; converters of boards without a common clock phase. 0 where it is
+        not sure.
+    fine : True if `fine_offset` confirmed the offset. Without it, emitters' phases may have moved it by samples.
     """
 
     offset: int
     ratio: float
     clear: bool
     fraction: float = 0.0
+    fine: bool = False
 
 
 def samples_needed(max_offset: int, n_segments: int) -> int:
@@ -91,7 +100,7 @@ def find_offset(
     fraction = residual - round(residual)
     return replace(
         estimate, offset=estimate.offset + round(residual),
-        fraction=fraction if abs(fraction) > _SURE_SIGMAS * sigma else 0.0,
+        fraction=fraction if abs(fraction) > _SURE_SIGMAS * sigma else 0.0, fine=True,
     )  # fmt: skip
 
 
@@ -104,7 +113,8 @@ def fine_offset(
     frequency looks like a delay of samples: the peak of the correlation moves. The phase *difference* between
     neighbouring frequencies knows nothing of those phases but where two emitters overlap,
     `D(f) = sum S(f + step) conj(S(f))`, `S = X conj(Y)`, `residual = -arg(D) N / (2 pi step)`, summed over
-    segments. Most frequencies of most channel pairs agree on arg(D): the fullest place of its histogram counts.
+    segments and groups of neighbours. Most groups of most channel pairs agree on arg(D): the fullest place of its
+    histogram counts.
     Larger steps turn further for the same delay and refine it, as far as signals are wide enough for them.
 
     Returns the residual and its standard deviation, or None where too few frequencies carry signal (narrow bands,
@@ -115,7 +125,7 @@ def fine_offset(
     reference, other : (n, C) complex64. offset : as in OffsetEstimate.
     """
     x, y = reference[max(offset, 0) :], other[max(-offset, 0) :]
-    n_segments = min(len(x), len(y)) // SEGMENT
+    n_segments = min(len(x) // SEGMENT, len(y) // SEGMENT, _FINE_SEGMENTS)
     spectra_x, spectra_y = _spectra(x, n_segments), _spectra(y, n_segments)
     crosses = [a * np.conj(b) for a in spectra_x for b in spectra_y]
     found: tuple[float, float] | None = None
@@ -138,8 +148,9 @@ def fine_offset(
 def _turns(
     crosses: list[NDArray[np.complex64]], step: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Phases in degrees over `step` bins, (channel pairs, frequencies), and their weights."""
+    """Phases in degrees over `step` bins, (channel pairs, groups of frequencies), and their weights."""
     turns = np.stack([(c[:, step:] * np.conj(c[:, :-step])).sum(axis=0) for c in crosses])
+    turns = turns.reshape(len(crosses), -1, _FINE_GROUP).sum(axis=2)
     return np.rad2deg(np.angle(turns)).astype(float), np.abs(turns).astype(float)
 
 
@@ -153,42 +164,61 @@ def _fullest(phase_deg: NDArray[np.float64], weight: NDArray[np.float64]) -> flo
 def _agreed(
     phase_deg: NDArray[np.float64], weight: NDArray[np.float64], start_deg: float
 ) -> tuple[float, float] | None:
-    """Where phases gather near a start (not wrapped), and its standard deviation; None if too few do.
+    """Where phases (pairs, frequencies) gather near a start (not wrapped), and its standard deviation; else None.
 
-    The mean of what lies within the window, moved until it stays: what is spread evenly does not pull it then, but
-    makes it less sure. So does what channel pairs see differently: the step from one emitter's band to another's.
+    The mean of what lies within the window, moved until it stays. Its scatter counts as often as the window follows
+    itself: wholly in an even spread. A delay is the same for all channel pairs; the step from one emitter's band to
+    another's is not.
     """
     total, centre = float(weight.sum()), start_deg
     away, near = phase_deg, weight
     for _ in range(_SHIFTS):
-        away = (phase_deg - centre + 180.0) % 360.0 - 180.0
-        near = np.where(np.abs(away) < _WINDOW_DEG, weight, 0.0)
+        away, near = _window(phase_deg, weight, centre)
         inside = float(near.sum())
-        if inside < _FINE_SHARE * total or inside**2 < _FINE_AGREEING * float(np.sum(near**2)):
+        enough = inside > _FINE_SHARE * total and inside**2 > _FINE_AGREEING * float(np.sum(near**2))
+        if not enough:  # not for NaN
             return None
         shift = float(np.sum(near * away)) / inside
         centre += shift
         if abs(shift) < 1e-4:
             break
-    ring = (np.abs(away) >= _WINDOW_DEG) & (np.abs(away) < 2 * _WINDOW_DEG)
-    evenly = min(float(weight[ring].sum()) / inside, 0.9)
-    sigma = float(np.sqrt(np.sum((near * away) ** 2))) / (inside * (1.0 - evenly))
-    pairs = near.sum(axis=1)
-    if len(pairs) > 1 and pairs.min() > 0:
-        share = pairs / inside
-        apart = np.sum(near * away, axis=1) / pairs
-        sigma = max(sigma, float(np.sqrt(np.sum(share**2 * apart**2))) / (1.0 - evenly))
-    return centre, sigma
+    away, near = _window(phase_deg, weight, centre)
+    inside, own, pairs = float(near.sum()), weight.sum(axis=1), near.sum(axis=1)
+    if float(own[pairs > _FINE_SHARE * own].sum()) < _FINE_PAIRS * total:
+        return None
+    share, apart = pairs / inside, np.sum(near * away, axis=1) / np.maximum(pairs, 1e-30)
+    scatter = float(np.sqrt(np.sum((near * away) ** 2))) / inside
+    between = float(np.sqrt(np.sum((share * apart) ** 2))) if len(pairs) > 1 else 0.0
+    aside = _WINDOW_DEG / 3
+    means: list[float] = []
+    for moved in (-aside, aside):
+        away, near = _window(phase_deg, weight, centre + moved)
+        means.append(moved + float(np.sum(near * away)) / max(float(near.sum()), 1e-30))
+    follows = min(max((means[1] - means[0]) / (2 * aside), 0.0), _MOST_FOLLOWED)
+    return centre, max(scatter, between) / (1.0 - follows)
+
+
+def _window(
+    phase_deg: NDArray[np.float64], weight: NDArray[np.float64], centre_deg: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Distance of the phases from a centre, and the weights of those near it."""
+    away = (phase_deg - centre_deg + 180.0) % 360.0 - 180.0
+    return away, np.where(np.abs(away) < _WINDOW_DEG, weight, 0.0)
 
 
 def _spectra(z: NDArray[np.complex64], n_segments: int) -> list[NDArray[np.complex64]]:
     """Per channel (segments, SEGMENT), ascending frequency, unit mean power."""
     out = []
     for c in range(min(z.shape[1], _MAX_PAIRS)):
-        pieces = np.ascontiguousarray(z[: n_segments * SEGMENT, c]).reshape(n_segments, SEGMENT)
+        pieces = _finite(z[: n_segments * SEGMENT, c]).reshape(n_segments, SEGMENT)
         spectrum = np.fft.fftshift(np.asarray(fft.fft(pieces, axis=1)), axes=1)
         out.append(spectrum / (np.sqrt(np.mean(np.abs(spectrum) ** 2)) + np.float32(1e-30)))
     return out
+
+
+def _finite(z: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """A contiguous copy, what is no number taken for silence."""
+    return np.where(np.isfinite(z), z, np.complex64(0))
 
 
 def _accumulate(
@@ -199,11 +229,11 @@ def _accumulate(
     n_segments: int,
 ) -> None:
     n_coarse = power.shape[1]
-    chunks = np.lib.stride_tricks.sliding_window_view(np.ascontiguousarray(y), 2 * SEGMENT)[::SEGMENT]
+    chunks = np.lib.stride_tricks.sliding_window_view(_finite(y), 2 * SEGMENT)[::SEGMENT]
     y_spectra = np.asarray(fft.fft(chunks[: n_segments + n_coarse - 1], axis=1))
     for i in range(n_segments):
         low = (i + reach) * SEGMENT
-        segment = x[low : low + SEGMENT]
+        segment = _finite(x[low : low + SEGMENT])
         energy = float(np.vdot(segment, segment).real)
         if energy == 0.0:
             continue
@@ -255,7 +285,7 @@ def slip(reference: NDArray[np.complex64], other: NDArray[np.complex64]) -> int:
     estimate = find_offset(reference, other, SEGMENT // 2, 2)
     if not estimate.clear or estimate.ratio <= 2 * _MIN_RATIO:
         return 0
-    # without the fine step, emitters' phases may move the peak by a few samples: no proof of a slip
-    if estimate.fraction == 0.0 and abs(estimate.offset) <= _UNSURE_SAMPLES:
-        return 0
-    return estimate.offset
+    if not estimate.fine:
+        # emitters' phases may have moved the peak by a few samples: no proof of a slip
+        return estimate.offset if abs(estimate.offset) > UNSURE_SAMPLES else 0
+    return estimate.offset if abs(estimate.offset + estimate.fraction) > _LEAST_SLIP else 0

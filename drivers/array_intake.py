@@ -5,12 +5,21 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from drivers.alignment import SEGMENT, OffsetEstimate, alignment_error, find_offset, samples_needed, slip
+from drivers.alignment import (
+    SEGMENT,
+    UNSURE_SAMPLES,
+    OffsetEstimate,
+    alignment_error,
+    find_offset,
+    samples_needed,
+    slip,
+)
 from drivers.board_blocks import Interrupted, Source, WireBlock
 from drivers.fractional_delay import REACH, FractionalDelay
 from drivers.sounding import Repeater, sounding
@@ -139,6 +148,7 @@ class ArrayIntake:
         self._next_check = 0.0
         self._heard: list[WireBuffer] = []
         self._slipped = False
+        self._slips: tuple[int, ...] = ()
         self._aligning = False
 
     @property
@@ -357,7 +367,19 @@ class ArrayIntake:
         self._heard.clear()
         self._next_check = time.monotonic() + _SLIP_CHECK_S
         first, *others = (samples[:, s.columns] for s in self._sources)
-        self._slipped = any(slip(first, other) for other in others)
+        slips, before = tuple(slip(first, other) for other in others), self._slips
+        self._slipped, self._slips = has_slipped(slips, before), slips
+
+
+def has_slipped(slips: tuple[int, ...], before: tuple[int, ...]) -> bool:
+    """Whether slips of the boards (samples) are real: echoes that move look like one of few samples, but not twice.
+
+    before : of the check before, () if there was none.
+    """
+    return any(
+        abs(now) > UNSURE_SAMPLES or now == then != 0
+        for now, then in zip_longest(slips, before[: len(slips)])
+    )
 
 
 def _complex(wire: NDArray[Any]) -> NDArray[np.complex64]:

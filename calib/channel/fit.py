@@ -78,7 +78,8 @@ def fit_channels(
 
     Raises
     ------
-    ShapeError : wrong shapes. NotIdentifiable : the responses are too noisy to follow their phase over frequency.
+    ShapeError : wrong shapes. NotIdentifiable : the responses are too noisy to follow their phase over frequency, or an
+        element hears nothing.
     """
     y = array("csi", csi, np.complex128, (None, None, None))
     blocks, elements, carriers = y.shape
@@ -89,6 +90,12 @@ def fit_channels(
         raise ShapeError(f"csi {y.shape}, model {a.shape}: 2 blocks, 2 elements, 4 subcarriers at least")
     if a.shape[2] not in (1, carriers) or np.any(np.diff(f) <= 0) or not 0 <= reference < elements:
         raise ShapeError(f"model {a.shape}, reference {reference}: do not fit csi {y.shape}")
+    silent = np.flatnonzero(~np.any(y, axis=(0, 2)))
+    if len(silent):
+        raise NotIdentifiable(
+            f"channel delays: element {silent[0]} hears nothing", parameters=("delay_s", "frequency_response"),
+            hint="check its cable and power, or leave the channel out",
+        )  # fmt: skip
     c, power = _rank_one(y, a)
     noise = _noise(y, a, c)
     # Of beta, known from M noisy channels only, the part of the noise that it took in is no signal, and its error
@@ -241,7 +248,7 @@ def skew_s(csi: NDArray[np.complexfloating], frequency_hz: NDArray[np.float64]) 
 
     The channels' common course over frequency, block by block, against each channel's own: blind to gains, phases
     and directions. The array's own extent is left in it (at most its size over the speed of light); with several
-    delays in a block it follows the strongest. frequency_hz : (S,) ascending.
+    delays in a block it follows the strongest; 0 for a channel that hears nothing. frequency_hz : (S,) ascending.
     """
     f = frequency_hz
     delay = np.zeros(csi.shape[1])
@@ -251,5 +258,5 @@ def skew_s(csi: NDArray[np.complexfloating], frequency_hz: NDArray[np.float64]) 
         known = left[:, :, :1] * (scale[:, :1] * right[:, 0])[:, None, :]
         c = np.sum(turned * known.conj(), axis=0)
         weight = np.ones(len(f))
-        delay = delay + np.array([_line(row, weight, f)[0] for row in c])
+        delay = delay + np.array([_line(row, weight, f)[0] if np.any(row) else 0.0 for row in c])
     return delay - delay.mean()

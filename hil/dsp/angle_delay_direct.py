@@ -33,7 +33,8 @@ def noise_deviation(data: Complex) -> Real:
     """(M,) standard deviation of the noise of each element in data (B, M, S).
 
     From the power over delay with a Hann window (side lobes fall fast): most delays hold no path, so a low quantile
-    over the delays of the mean over B blocks is that of a gamma distribution of B degrees.
+    over the delays of the mean over B blocks is that of a gamma distribution of B degrees. An element that hears
+    nothing at all gets the mean of the others: it must not count for more than they.
     """
     from scipy.special import gammaincinv
 
@@ -47,10 +48,14 @@ def noise_deviation(data: Complex) -> Real:
     largest = float(np.max(np.abs(data))) if data.size else 0.0
     # data without any noise (a simulation) still need a scale: that of single precision
     level = np.log(np.maximum(floor, (1e-7 * largest) ** 2 + 1e-300))
+    heard = np.any(data, axis=(0, 2))
+    heard |= not heard.any()
+    mean = float(level[heard].mean())
+    level[~heard] = mean
     scatter = _SCATTER / (b * s)
-    seen = float(np.var(level, ddof=1)) if m > 1 else 0.0
+    seen = float(np.var(level[heard], ddof=1)) if np.count_nonzero(heard) > 1 else 0.0
     belief = max(1 - scatter / seen, 0.0) if seen > 0 else 0.0
-    return np.exp((level.mean() + belief * (level - level.mean())) / 2)
+    return np.exp((mean + belief * (level - mean)) / 2)
 
 
 def delay_vector(frequency_hz: Real, delay_s: float) -> Complex:
@@ -61,6 +66,11 @@ def delay_vector(frequency_hz: Real, delay_s: float) -> Complex:
 def delay_profile(mean: Complex, frequency_hz: Real, delay_s: Real) -> Real:
     """(D,) energy of mean (M, S), summed over the elements, at each delay."""
     filters = np.exp(_J2PI * np.outer(frequency_hz, delay_s)) / np.sqrt(len(frequency_hz))
+    if len(mean) > len(frequency_hz):
+        gram = (
+            mean.T @ mean.conj()
+        )  # the same sum with no (M, D) in between: M may be all blocks of a capture
+        return np.maximum(np.sum(filters * (gram @ filters.conj()), axis=0).real, 0.0)
     return np.sum(np.abs(mean @ filters) ** 2, axis=0)
 
 

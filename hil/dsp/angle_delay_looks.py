@@ -122,10 +122,11 @@ def separate(
         if i not in kept:
             late = (looks[i].delay_s - (looks[first].delay_s if first is not None else 0.0)) * 1e9
             notes.append(f"the component at {late:.4g} ns is not one plane wave and was left out")
-    responses = [_alone(data, basis, owner != i) * np.exp(_J2PI * f * looks[i].delay_s) for i in kept]
-    stacked = np.stack(responses) if responses else np.zeros((0, *data.shape), complex)
+    responses = np.empty((len(kept), *data.shape), complex)
+    for response, i in zip(responses, kept, strict=True):
+        np.multiply(_alone(data, basis, owner != i), np.exp(_J2PI * f * looks[i].delay_s), out=response)
     return Separated(
-        tuple(looks[i] for i in kept), None if first is None else looks[first], stacked, deviation, tuple(notes)
+        tuple(looks[i] for i in kept), None if first is None else looks[first], responses, deviation, tuple(notes)
     )  # fmt: skip
 
 

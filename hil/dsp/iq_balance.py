@@ -83,7 +83,7 @@ def iq_balance(
     Raises
     ------
     ShapeError : wrong shapes, or too few samples for the taps.
-    NotIdentifiable : the waveform and its conjugate cannot be told apart (a real waveform, or silence).
+    NotIdentifiable : the waveform and its conjugate cannot be told apart (a real waveform), or silence.
     """
     x, w = np.asarray(samples), np.asarray(reference)
     first, last = taps
@@ -96,6 +96,12 @@ def iq_balance(
     w = np.asarray(w, np.complex128)
     if not np.any(w):
         raise NotIdentifiable("the waveform is silent", parameters=("iq_image",))
+    silent = np.flatnonzero(~np.any(x, axis=1))
+    if len(silent):
+        raise NotIdentifiable(
+            f"channel {silent[0]} hears nothing", parameters=("iq_image", "dc_offset"),
+            hint="check its cable and power, or leave the channel out",
+        )  # fmt: skip
     shifted = np.stack([w[last - tap : last - tap + n] for tap in range(first, last + 1)])
     x = np.asarray(x[:, last : last + n], np.complex128)
     basis = np.concatenate((shifted, np.ones((1, n))))
@@ -122,10 +128,13 @@ def iq_balance(
         rest = rest - step[:, None] * image
     noise = np.sum(np.abs(rest) ** 2, axis=1) / (n - len(axes) - 1)
     lasting = np.zeros(len(x)) if period is None else _recurring(rest, noise, period, turn_rad)
+    periods = 1 if period is None else n // period
+    half = 0.5 * turn_rad * (period or 0)  # from period to period against DC; the image turns the other way
+    iq_lasting = np.sqrt(lasting / (2 * own)) * _kept(2 * half, periods)
     alone = 1 / max(
         float(np.sum(np.abs(solve[:, -1]) ** 2)), 1e-300
     )  # of a constant, what no tap can take up
-    iq_lasting, dc_lasting = np.sqrt(lasting / (2 * own)), np.sqrt(lasting / (2 * alone))
+    dc_lasting = np.sqrt(lasting / (2 * alone)) * _kept(half, periods)
     return IqBalance(
         iq_image=kappa,
         dc_offset=np.mean(x - clean - kappa[:, None] * clean.conj(), axis=1),
@@ -178,12 +187,13 @@ def _recurring(
     at = np.arange(count * period)
     folded = (rest[:, : count * period] * np.exp(-1j * turn_rad * at)).reshape(len(rest), count, period)
     seen = count * np.mean(np.abs(folded.mean(axis=1)) ** 2, axis=1)
-    # against the image, which turns the other way, it turns twice
-    half = turn_rad * period
-    spread = (
-        abs(np.sin(count * half)) / max(count * abs(np.sin(half)), 1e-12) if abs(np.sin(half)) > 1e-9 else 1.0
-    )
-    return np.where(seen > noise * (1 + _CHANCE / np.sqrt(period)), seen - noise, 0.0) * min(spread, 1.0) ** 2
+    return np.where(seen > noise * (1 + _CHANCE / np.sqrt(period)), seen - noise, 0.0)
+
+
+def _kept(half_rad: float, count: int) -> float:
+    """Length of the mean of `count` phasors that turn by 2 half_rad from one to the next."""
+    one = abs(np.sin(half_rad))
+    return min(float(abs(np.sin(count * half_rad)) / (count * one)), 1.0) if one > 1e-9 else 1.0
 
 
 def _apart(rows: NDArray[Any], axes: NDArray[Any]) -> NDArray[Any]:

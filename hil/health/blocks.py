@@ -15,6 +15,8 @@ WINDOWS = 8
 SNAPSHOTS = 256
 #: Contiguous samples kept of every block, for correlations over lags.
 STRETCH = 4096
+#: Larger values, and what is no number, cannot be judged: their squares overflow.
+_LARGEST = 1e15
 
 
 def block_samples(fs_hz: float) -> int:
@@ -44,7 +46,7 @@ class HealthBlock:
 
 
 class BlockTap:
-    """Collects health blocks from frames. A block with a gap in it is left out.
+    """Collects health blocks from frames. A block with a gap in it is left out, and one with values that are no numbers.
 
     Blocks lie at multiples of `n_samples` of the absolute index, so that they do not depend on the frames.
     """
@@ -86,11 +88,16 @@ class BlockTap:
             at += piece
             if skip + piece == self.n_samples and self._whole:
                 start = first + at - self.n_samples
-                out.append(
-                    HealthBlock(
-                        self._windows, self._stretch, self._clipped / self.n_samples, start, self.n_samples
+                if _are_numbers(self._windows) and _are_numbers(self._stretch):
+                    out.append(
+                        HealthBlock(
+                            self._windows,
+                            self._stretch,
+                            self._clipped / self.n_samples,
+                            start,
+                            self.n_samples,
+                        )
                     )
-                )
                 self._begin()
         return out
 
@@ -106,3 +113,7 @@ class BlockTap:
             if low < high:
                 begin = w * self._stride
                 self._windows[w, :, low - begin : high - begin] = samples[:, low - skip : high - skip]
+
+
+def _are_numbers(samples: NDArray[np.complex64]) -> bool:
+    return float(np.abs(samples.view(np.float32)).max()) < _LARGEST  # not for NaN

@@ -14,6 +14,7 @@ _SIGMAS = 8.0
 _LEAST_STEP_DB = 0.8
 _LEAST_LOSS_DB = 6.0
 _DEAD_DB = 20.0
+_NOTHING_DB = -200.0  # every receiver that works has noise
 _CLIPPED = 0.01
 _SAME_DB = 1.5
 _FOLLOW_EVERY = 4  # good blocks
@@ -64,6 +65,8 @@ class LevelWatch:
         self._tail = Statistic.of([np.array(np.median(r.tail)) for r in readings])
         self._clipped = np.median([r.block.clipped for r in readings], axis=0)
         self._followed = 0
+        #: (M,) channels that were silent from the start, without even noise.
+        self.silent = self._level.mean < _NOTHING_DB
         #: (M,) bits that never change, None if the samples are no integers.
         self.stuck = _mostly_stuck(readings)
         windows = np.concatenate([r.tail for r in readings])
@@ -96,6 +99,7 @@ class LevelWatch:
         fall = readings.level_db - self._level.mean
         typical = median(fall)
         dead = (fall < -_DEAD_DB) & (fall - typical < -_DEAD_DB)
+        dead |= (readings.level_db < _NOTHING_DB) & ~self.silent
         clipped = readings.block.clipped > np.maximum(_CLIPPED, 4 * self._clipped)
         sigmas = _SIGMAS / np.sqrt(blocks)
         step = np.maximum(_LEAST_STEP_DB, sigmas * self._noise.sigma)

@@ -80,6 +80,10 @@ def channel_noise(
 
     With P = I - U U^H of each window, E diag(P R P) = |P|^2 s2 is linear in the channels' noise powers s2.
     """
+    if covariance.shape[1] < 2:
+        return np.full(
+            covariance.shape[1], np.nan
+        )  # nothing tells the noise of a single channel from its signal
     projector = noise_vectors @ noise_vectors.conj().transpose(0, 2, 1)
     inside = np.einsum("sij,sji->si", projector @ covariance, projector).real.mean(axis=0)
     mixing = (np.abs(projector) ** 2).mean(axis=0)

@@ -107,6 +107,7 @@ class TransportWatch:
         self._seq: int | None = None
         self._last_ns: int | None = None
         self._asked_ns: int | None = None
+        self._stall_s = _STALL_S
         self._arrivals: deque[tuple[int, int]] = deque()
         self._told: dict[str, int] = {}
         self._stalled = False
@@ -125,7 +126,8 @@ class TransportWatch:
         missed = 0 if self._seq is None else frame.seq - self._seq - 1
         flags = frame.flags
         own = FrameFlag.RETUNED in flags or self._next is None
-        stalled = gap_s > max(_STALL_S, 8 * n / fs_hz)
+        self._stall_s = max(_STALL_S, 8 * n / fs_hz)
+        stalled = gap_s > self._stall_s
         if stalled and not self._stalled and missed <= 0:
             out.append(make_event("stall", first, first + n, value=gap_s))
         self._stalled = False
@@ -199,7 +201,7 @@ class TransportWatch:
         """Asked now and then while no frame comes: a stall that has not ended yet, once."""
         if self._asked_ns is None:
             self._asked_ns = now_ns
-        since, patience_s = self._last_ns, 2 * _STALL_S
+        since, patience_s = self._last_ns, max(2 * _STALL_S, self._stall_s)
         if since is None:
             since, patience_s = self._asked_ns, _FIRST_S
         if self._stalled or (now_ns - since) / 1e9 < patience_s:

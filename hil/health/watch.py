@@ -241,7 +241,7 @@ class HealthWatch:
         self._memory.clear()
         self._memory.extend(readings)
         self._bad = self._good = self._tail_bad = 0
-        new = self._stuck_from_the_start(readings)
+        new = self._broken_from_the_start(readings)
         if self._calibration is None or self._breaking() or m < 3 or self._k >= m or self._sending:
             self._phases = None
             return new
@@ -253,11 +253,15 @@ class HealthWatch:
         self._memory.clear()
         return self._name()
 
-    def _stuck_from_the_start(self, readings: list[Readings]) -> list[HealthEvent]:
+    def _broken_from_the_start(self, readings: list[Readings]) -> list[HealthEvent]:
+        """Bits that never change, and channels without even noise."""
         assert self._levels is not None
-        stuck = self._levels.stuck
-        first, last = readings[0].block.first_sample, readings[-1].block.first_sample
-        events = stuck_events(stuck, first, last + readings[-1].block.n_samples) if stuck is not None else []
+        stuck, silent = self._levels.stuck, np.flatnonzero(self._levels.silent).tolist()
+        block = readings[-1].block
+        first, last = readings[0].block.first_sample, block.first_sample + block.n_samples
+        events = stuck_events(stuck, first, last) if stuck is not None else []
+        if silent:
+            events.append(make_event("dead-channel", first, last, channels=silent))
         new = [e for e in events if (e.kind, e.channels) not in self.active]
         for event in new:
             self.active[event.kind, event.channels] = event

@@ -25,7 +25,7 @@ from hil.dsp.angle_delay_channel import known_channel, mistrust
 from hil.dsp.angle_delay_direct import DirectChoice
 from hil.dsp.angle_delay_looks import Separated, separate
 from hil.dsp.angle_delay_paths import PathEstimate, find_paths
-from hil.dsp.angle_delay_phase import aligned
+from hil.dsp.angle_delay_phase import aligned, merged
 from hil.dsp.angle_delay_verdict import PlaneVerdict, plane_verdict
 from hil.dsp.correction import converter_errors, correct_samples
 from hil.dsp.response import calibrated_response
@@ -40,6 +40,8 @@ _MOST_BLOCKS = 128
 _LEAST_BLOCKS = 8
 #: Cells of one search over angle, delay and Doppler: a second or two.
 _MOST_CELLS = 2e7
+#: Blocks that a calibration is judged by.
+_MOST_JUDGED = 512
 _ELEMENTS_THAT_TELL = 4
 _MAP_DELAYS = 400
 _MAP_ANGLES = 361
@@ -141,7 +143,7 @@ def of_responses(
             notes = (f"the {len(blocks)} responses differ and carry no times: the first one was used",)
             turned = blocks[:1]
         else:
-            turned = _merged(turned)
+            turned = merged(turned)
         times = np.zeros(len(turned))
     first = np.round((times - times[0]) * stream.fs_hz).astype(np.int64)
     capture = CsiCapture(
@@ -149,13 +151,6 @@ def of_responses(
         np.ones(len(turned), np.int64), 0.0, None, notes,
     )  # fmt: skip
     return _analyse(capture, settings, own=False)
-
-
-def _merged(blocks: NDArray[np.complex64]) -> NDArray[np.complex64]:
-    """One block out of blocks of one pattern, whatever their phases."""
-    left = np.linalg.svd(blocks.reshape(len(blocks), -1), full_matrices=False)[0][:, 0]
-    weight = np.exp(-1j * np.angle(left)).astype(np.complex64)
-    return (blocks * weight[:, None, None]).mean(axis=0, keepdims=True)
 
 
 def of_recording(path: Path, array: str | None, settings: AngleDelaySettings) -> AngleDelay:
@@ -263,6 +258,11 @@ def _analyse(capture: CsiCapture, settings: AngleDelaySettings, *, own: bool) ->
     if scatter:
         notes.append(f"a common phase that scattered by {np.rad2deg(scatter):.2g} degrees was removed")
     capture = replace(capture, csi=csi)
+    silent = np.flatnonzero(~np.any(csi, axis=(0, 2)))
+    if len(silent):
+        notes.append(
+            f"element {silent[0]} hears nothing: angles are less sure; check its cable and port, or leave it out"
+        )
     choice, given = _reference(settings.reference, _expected(own, stream))
     used = _use(settings, capture, choice, own=own)
     few = capture.averaged(_blocks(capture))
@@ -328,6 +328,7 @@ def _use(
     assert geometry is not None
     calibration = store.load(settings.calibration)
     known = calibration.geometry.n_elements == geometry.n_elements
+    capture = capture.averaged(_MOST_JUDGED)
 
     def parted(choice: DirectChoice) -> Separated:
         return separate(

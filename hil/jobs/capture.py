@@ -125,9 +125,12 @@ def capture_to_file(
         except HilError as err:
             if watched is not None:
                 watched.failed(err)
-            _tell_kept(err, session.stop(), out)
+            summary = session.stop()
+            _tell_health(watched, say)
+            _tell_kept(err, summary, out)
             raise
         summary = session.stop()
+        _tell_health(watched, say)  # what the last blocks brought
         if not interrupted:
             try:
                 session.raise_error()
@@ -137,6 +140,12 @@ def capture_to_file(
         assert summary.recording is not None
         health = [event.as_dict() for event in watched.events] if watched is not None else []
         return CaptureResult(summary.recording, summary, session.stream, interrupted, transmitted, health)
+
+
+def _tell_health(watched: Watched | None, say: Say) -> None:
+    """What the health watch has noticed, once each."""
+    for event in watched.take() if watched is not None else ():
+        say(f"{event['severity']}: {event['cause']}. {event['remedy']}.")
 
 
 def _tell_kept(err: HilError, summary: SessionSummary, out: Path) -> None:
@@ -173,8 +182,7 @@ def _watch(
     while not session.wait(0.1):
         if watched is not None:
             watched.tick()
-            for event in watched.take():
-                say(f"{event['severity']}: {event['cause']}. {event['remedy']}.")
+            _tell_health(watched, say)
         if progress is not None:
             rate = session.samples / max(time.monotonic() - began, 1e-3)
             progress(session.samples, total, format_si(rate, "S/s", 3))

@@ -52,6 +52,10 @@ class Watched:
             events = [e for e in events if e.kind != "slow-computer"]
         self._note(events)
 
+    def record_in(self, recorder: Recorder | None) -> None:
+        """Events from now on are annotations of this recording; None: of no recording."""
+        self._recorder = recorder
+
     def tick(self) -> None:
         """To be called now and then: a stream that says nothing shows here."""
         self._note(self.watch.tick(time.monotonic_ns()))
@@ -79,10 +83,11 @@ class Watched:
         with self._lock:
             self._new.extend(events)
             self.events.extend(events)
-        if self._recorder is None:
+        recorder = self._recorder
+        if recorder is None:
             return
         for event in events:
-            self._recorder.annotate(
+            recorder.annotate(
                 event.first_sample, event.last_sample, event.kind, f"{event.cause}. {event.remedy}.",
                 hil_fault=event.kind, hil_severity=str(event.severity), hil_channels=list(event.channels),
                 hil_groups=list(event.groups), hil_value=event.value,

@@ -76,10 +76,10 @@ def level(
     removed = np.zeros(len(found.deviation))
     span_hz = float(np.ptp(capture.frequency_hz))
     for _ in range(_LEVEL_ROUNDS):
-        rows = np.concatenate(list(found.responses))
-        energy = np.sum(np.abs(rows) ** 2, axis=(1, 2))
-        strongest = np.sort(np.argsort(-energy, kind="stable")[:_SKEW_BLOCKS])
-        skew = skew_s(rows[strongest], capture.frequency_hz)
+        energy = np.stack([np.sum(np.abs(response) ** 2, axis=(1, 2)) for response in found.responses])
+        strongest = np.sort(np.argsort(-energy, axis=None, kind="stable")[:_SKEW_BLOCKS])
+        rows = found.responses[np.unravel_index(strongest, energy.shape)]
+        skew = skew_s(rows, capture.frequency_hz)
         levelled = _delayed(capture, -skew)
         trial = parted(levelled)
         fewer = len(trial.looks) < len(found.looks) or _worth(trial)[1] < _KEPT * _worth(found)[1]

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from drivers.alignment import SEGMENT, find_offset, samples_needed, slip
+from drivers.alignment import SEGMENT, find_offset, fine_offset, samples_needed, slip
+from drivers.array_intake import has_slipped
 from sim_backend.engine import ArrayEngine
 from sim_backend.scene import parse_scene
 
@@ -47,3 +48,66 @@ def test_aligned_boards_have_not_slipped_and_slipped_ones_have(name: str) -> Non
         reference = _complex(engine, 0, 1_000_000, n)
         assert slip(reference, _complex(engine, 1, 1_000_000, n)) == 0
         assert slip(reference, _complex(engine, 1, 1_000_000 + 700, n)) in (0, 700)
+
+
+def _bands(
+    rng: np.random.Generator, bands: list[tuple[float, float]], shift: float, noise: float, segments: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(reference, other) (n, 2): one emitter in each band, with phases of its own, the other board `shift` later."""
+    n = segments * SEGMENT
+    f = np.fft.fftfreq(n + SEGMENT)
+    x, y = (noise * _noise(rng, n, 2) for _ in range(2))
+    for low, high in bands:
+        spectrum = np.fft.fft(_noise(rng, n + SEGMENT)) * ((f > low) & (f < high))
+        spectrum *= np.sqrt((n + SEGMENT) / np.sum(np.abs(spectrum) ** 2)) * np.sqrt(n + SEGMENT)
+        gains = np.exp(2j * np.pi * rng.random((2, 2)))
+        for out, late, gain in ((x, 0.0, gains[0]), (y, shift, gains[1])):
+            signal = np.fft.ifft(spectrum * np.exp(2j * np.pi * f * late))
+            out += signal[SEGMENT // 2 : SEGMENT // 2 + n, None] * gain
+    return x.astype(np.complex64), y.astype(np.complex64)
+
+
+def _noise(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
+
+
+_BANDS = [
+    ([(-0.4, 0.4)], 1.0),
+    ([(-0.3, -0.05), (0.05, 0.3)], 1.0),
+    ([(-0.2, 0.1), (0.0, 0.3)], 0.1),
+    ([(-0.2, 0.1), (0.0, 0.3)], 1.0),
+]
+
+
+@pytest.mark.parametrize(("bands", "noise"), _BANDS)
+def test_parts_of_a_sample_come_with_a_true_sigma(bands: list[tuple[float, float]], noise: float) -> None:
+    rng = np.random.default_rng(5)
+    worst = []
+    for _ in range(6):
+        shift = rng.uniform(-0.5, 0.5)
+        found = fine_offset(*_bands(rng, bands, shift, noise, 33), 0)
+        if found is not None:
+            worst.append(abs(found[0] - shift) / found[1])
+    assert len(worst) >= 3
+    assert max(worst) < 5.0  # more is taken for sure, and corrected
+
+
+def test_a_slip_of_few_samples_is_seen_and_a_part_of_a_sample_is_none() -> None:
+    rng = np.random.default_rng(6)
+    for shift, want in ((1, 1), (-3, -3), (16, 16), (0, 0), (0.55, 0), (-0.6, 0)):
+        reference, other = _bands(rng, [(-0.4, 0.4)], shift, 0.1, samples_needed(SEGMENT // 2, 2) // SEGMENT)
+        assert slip(reference, other) == want
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan])
+def test_samples_that_say_nothing_have_no_fine_offset(value: float) -> None:
+    x = np.full((4 * SEGMENT, 2), value, np.complex64)
+    assert fine_offset(x, x, 0) is None
+
+
+def test_a_slip_of_few_samples_counts_when_it_stays() -> None:
+    assert has_slipped((0, 700), ())
+    assert has_slipped((0, -2), (0, -2))
+    assert not has_slipped((0, -2), ())
+    assert not has_slipped((0, -2), (0, 1))
+    assert not has_slipped((0, 0), (3, 3))

@@ -13,6 +13,8 @@ from hil.core.gauge import Gauge
 from hil.core.geometry import ArrayGeometry, uca, ula
 from hil.core.impairments import ideal
 from hil.dsp.angle_delay import angle_delay_map, angle_delay_map_fft, zoom
+from hil.dsp.angle_delay_direct import delay_profile, noise_deviation
+from hil.dsp.angle_delay_phase import aligned, merged
 from hil.dsp.angle_delay_threshold import angle_length, axis_length, exceedance, threshold
 from hil.dsp.cfar import ca_factor, cfar, os_factor
 
@@ -167,7 +169,7 @@ def test_cfar_refuses(wrong):
 def test_threshold_of_a_map_against_noise():
     rng = np.random.default_rng(4)
     m, s, n = 6, 24, 1500
-    f = np.arange(s) * 1.0
+    f = np.arange(s, dtype=np.float64)
     u = np.linspace(-0.5, 0.5, 31)
     x = np.arange(m) / 2
     a = np.exp(2j * np.pi * np.outer(x, u))
@@ -193,3 +195,43 @@ def test_elements_in_any_order_give_the_same_map():
     np.testing.assert_allclose(
         angle_delay_map(csi[order], shuffled.positions_m, FC, SPACING, *grid), one, rtol=1e-4
     )
+
+
+def test_the_common_phase_of_many_blocks_takes_time_in_proportion():
+    phases = RNG.uniform(-np.pi, np.pi, 6000)
+    pattern = noisy(1, 3, 8)
+    csi = pattern * np.exp(1j * phases)[:, None, None] + 0.01 * noisy(6000, 3, 8)
+    turned, scatter, common = aligned(csi)
+    assert common
+    assert scatter > 1.0
+    left = np.angle(np.einsum("bms,ms->b", turned, pattern[0].conj()))
+    assert np.std(np.angle(np.exp(1j * (left - left[0])))) < 0.01
+    one = merged(csi)
+    assert one.shape == (1, 3, 8)
+    ratio = one[0] / pattern[0]
+    assert np.max(np.abs(ratio / ratio.mean() - 1)) < 0.01
+
+
+def test_the_power_over_delay_of_many_rows_is_that_of_their_sum():
+    rows, f = noisy(50, 12), np.sort(RNG.uniform(-1e6, 1e6, 12))
+    delays = np.linspace(0, 3e-6, 7)
+    want = [np.sum(np.abs(rows @ np.exp(2j * np.pi * f * d)) ** 2) / 12 for d in delays]
+    assert delay_profile(rows, f, delays) == pytest.approx(want, rel=1e-9)
+
+
+def test_a_block_without_signal_has_no_phase():
+    csi = noisy(1, 3, 8) * np.exp(0.4j * np.arange(12))[:, None, None] + 1e-3 * noisy(12, 3, 8)
+    csi[5] = 0.0
+    turned, scatter, common = aligned(csi)
+    assert common
+    assert scatter == 0.0  # the even turn is a Doppler shift, and stays
+    assert np.array_equal(turned, csi.astype(np.complex64))
+
+
+def test_an_element_that_hears_nothing_does_not_count_for_more_than_the_others():
+    csi = noisy(6, 4, 64)
+    with_all = noise_deviation(csi)
+    csi[:, 2] = 0.0
+    found = noise_deviation(csi)
+    assert found == pytest.approx(with_all, rel=0.1)
+    assert noise_deviation(0 * csi).shape == (4,)

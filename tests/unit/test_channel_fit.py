@@ -87,3 +87,17 @@ def test_refusals() -> None:
         fit_channels(y, model[:, :3], f)
     with pytest.raises(ShapeError):
         fit_channels(y, model, f[::-1])
+
+
+def test_a_channel_that_hears_nothing_is_said_to_and_spoils_no_other() -> None:
+    rng = np.random.default_rng(3)
+    f: NDArray[np.float64] = (np.arange(64, dtype=np.float64) - 32) * SPACING_HZ
+    model = np.exp(1j * np.pi * np.outer(np.linspace(-0.6, 0.6, 20), np.arange(4)))
+    late = np.array([0.0, 2e-8, 0.0, -1e-8])
+    csi = model[:, :, None] * np.exp(-2j * np.pi * late[:, None] * f)
+    csi = csi + 0.01 * (rng.standard_normal(csi.shape) + 1j * rng.standard_normal(csi.shape))
+    csi[:, 2] = 0.0
+    with pytest.raises(NotIdentifiable, match="element 2 hears nothing"):
+        fit_channels(csi, model, f)
+    found = skew_s(csi, f)
+    assert found[[1, 3]] - found[0] == pytest.approx(late[[1, 3]], abs=5e-10)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -344,3 +345,56 @@ def test_events_are_annotations_at_the_right_samples(tmp_path, suffix: str) -> N
         ]
         assert noted[2]["hil:fault"] == "phase-flip"
         assert noted[2]["hil:channels"] == [1]
+
+
+def _watched(x: Callable[[int], np.ndarray], m: int, blocks: int = 48) -> list[str]:
+    """Kinds of the events of a stream of blocks x(i) (M, n)."""
+    info = replace(stream_info(m), device=replace(stream_info(m).device, wire=WireFormat.CF32))
+    watch = HealthWatch(info)
+    events = []
+    for i in range(blocks):
+        samples = x(i)
+        events += watch.frame(frame(samples, i * samples.shape[1], i, stream=info))
+    assert watch.watching
+    return [e.kind for e in events]
+
+
+def _noisy(rng: np.random.Generator, m: int, n: int = 16384) -> np.ndarray:
+    return 0.01 * (rng.standard_normal((m, n)) + 1j * rng.standard_normal((m, n)))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+def test_values_that_are_no_numbers_are_left_out(value: float) -> None:
+    rng = np.random.default_rng(4)
+
+    def x(i: int) -> np.ndarray:
+        samples = _noisy(rng, 3) + 0.1 * np.exp(1j * np.arange(16384))
+        if i == 40:
+            samples[1, :5000] = value
+        return samples
+
+    assert _watched(x, 3) == []
+
+
+def test_an_emitter_that_goes_off_is_no_gain_step_of_a_single_channel() -> None:
+    rng = np.random.default_rng(4)
+    assert _watched(lambda i: _noisy(rng, 1) * (10 if i < 32 else 1), 1) == []
+
+
+def test_long_blocks_of_a_slow_stream_are_no_stall() -> None:
+    config = RxConfig(2.4e9, 2e4, 2e4, (30.0,) * 2, GainMode.MANUAL, (0, 1), 65536)
+    info = replace(stream_info(2), config=config)
+    watch, block_ns = TransportWatch(), round(65536 / 2e4 * 1e9)
+    for i in range(4):
+        now = (i + 1) * block_ns
+        x = np.zeros((2, 65536), np.complex64)
+        assert watch.frame(Frame(x, i * 65536, i, now, now, FrameFlag.NONE, info)) == []
+        assert watch.tick(now + block_ns) == []
+    assert [e.kind for e in watch.tick(13 * block_ns)] == ["stall"]
+
+
+@pytest.mark.parametrize("begin", [0, 32])
+@pytest.mark.parametrize("m", [1, 2, 4])
+def test_channels_without_even_noise_are_told_once(m: int, begin: int) -> None:
+    rng = np.random.default_rng(4)
+    assert _watched(lambda i: _noisy(rng, m) * (i < begin), m, 96) == ["dead-channel"]

@@ -59,3 +59,10 @@ def test_refusals() -> None:
         iq_balance(np.zeros((2, 500), complex), np.zeros(400, complex))
     with pytest.raises(NotIdentifiable, match="silent"):
         iq_balance(np.ones((2, 500), complex), np.zeros(500, complex))
+
+
+def test_a_channel_that_hears_nothing_is_said_to() -> None:
+    rng = np.random.default_rng(3)
+    w = rng.standard_normal(4000) + 1j * rng.standard_normal(4000)
+    with pytest.raises(NotIdentifiable, match="channel 1 hears nothing"):
+        iq_balance(np.stack((w, 0 * w)), w)
