@@ -30,6 +30,7 @@ from hil.core.errors import (
 
 _LOG = logging.getLogger("hil.soapy")
 _PIECE_S = 0.1
+_KEPT_OPEN: list[Any] = []
 _CLOSE_S = 5.0
 _MAX_PIECE = 65536
 _JOIN_S = 2.0
@@ -304,6 +305,8 @@ class TxStream:
                 self._feeder.join(_JOIN_S)
             if self._feeder.is_alive():
                 self._radio.abandon(self._handle, f"the thread {self._feeder.name} does not end")
+                _KEPT_OPEN.extend(self._ends)  # at their end it would compute for ever
+                self._ends.clear()
         for end in self._ends:
             end.close()
         self._ends.clear()

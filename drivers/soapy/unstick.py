@@ -45,6 +45,9 @@ def revive(candidates: Mapping[int, int], *, silent: bool = False) -> list[socke
             continue
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
+        if silent:
+            # the thread may be past its wait already, woken by the end of the dead socket: it must not wait here
+            theirs.setblocking(False)
         try:
             while not silent:  # as much as fits: more than any datagram needs
                 ours.send(_ZEROS)
