@@ -11,6 +11,9 @@ from scipy import fft
 from hil.core.errors import CaptureError
 
 SEGMENT = 8192  # samples; the phase between boards must hold still that long, not longer
+#: Or so far ahead of the next in every correlation, log of power: strong signals flatten the ratio of logarithms, and
+#: echoes beside a strong direct path leave peaks of their own.
+_AHEAD = float(np.log(4.0))
 _MIN_RATIO = 1.5  # score of the peak over the next best one outside its main lobe; noise alone reaches 1.05
 _MAX_PAIRS = 4
 _PHASE_BINS_DEG = np.linspace(-180.0, 180.0, 721)
@@ -83,14 +86,15 @@ def find_offset(
     """
     reach = -(-max_offset // SEGMENT) + 1
     power = np.zeros((2, 2 * reach + 1, SEGMENT), np.float32)  # halves of the data, coarse lag, fine lag
-    for a, b in _pairs(reference.shape[1], other.shape[1]):
+    pairs = _pairs(reference.shape[1], other.shape[1])
+    for a, b in pairs:
         _accumulate(power, reference[:, a], other[:, b], reach, n_segments)
     # coarse index r, fine index l: other is read at SEGMENT * (i - reach + r) + l for the segment i of the
     # reference (which begins at SEGMENT * (i + reach)), hence the offset falls with both
     lags = (2 * reach - np.arange(2 * reach + 1))[:, None] * SEGMENT - np.arange(SEGMENT)[None, :]
     lags = lags.ravel() - reach * SEGMENT
     inside = np.abs(lags) <= max_offset
-    estimate = _judge(power.reshape(2, -1)[:, inside][:, ::-1], lags[inside][::-1])
+    estimate = _judge(power.reshape(2, -1)[:, inside][:, ::-1], lags[inside][::-1], n_segments * len(pairs))
     if not estimate.clear:
         return estimate
     fine = fine_offset(reference, other, estimate.offset)
@@ -245,7 +249,7 @@ def _accumulate(
         power[i % 2] += np.log(1.0 + strength / strength.mean())
 
 
-def _judge(power: NDArray[np.float32], lags: NDArray[np.int64]) -> OffsetEstimate:
+def _judge(power: NDArray[np.float32], lags: NDArray[np.int64], terms: int) -> OffsetEstimate:
     total = power.sum(axis=0)
     peak = int(np.argmax(total))
     height = float(total[peak])
@@ -263,7 +267,8 @@ def _judge(power: NDArray[np.float32], lags: NDArray[np.int64]) -> OffsetEstimat
     ratio = height / second if second else float("inf")
     # within the main lobe: two emitters move the peak by samples, the fine step settles it
     halves_agree = all(abs(int(np.argmax(half)) - peak) <= half_width for half in power)
-    clear = ratio >= _MIN_RATIO and halves_agree and guard < len(lags) // 8
+    stands_out = ratio >= _MIN_RATIO or height - second >= _AHEAD * terms
+    clear = stands_out and halves_agree and guard < len(lags) // 8
     return OffsetEstimate(int(lags[peak]), ratio, clear)
 
 

@@ -149,6 +149,8 @@ def angle_delay(
     if found.used is not None:
         words = f" ({found.used.words})" if found.used.words else ""
         console.print(f"calibration {found.used.status}{words}", highlight=False)
+    else:
+        console.print("no calibration: angles are those of the nominal array, and off by more than is stated")
 
 
 def _positive(text: str | None, where: str, unit: str) -> float | None:

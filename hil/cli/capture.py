@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from hil.cli.options import ArrayOption, FcOption, FsOption, GainOption, rx_config
+from hil.cli.options import ArrayOption, FcOption, FsOption, GainOption, decibels, rx_config
 from hil.cli.output import JsonOption, console, emit
 from hil.core.errors import ConfigError
 from hil.core.units import format_si, parse_quantity
@@ -122,14 +122,7 @@ def transmit_request(file: Path | None, attenuation: str | None, channels: str |
                     "nothing is transmitted", where=option, hint="name a waveform: --transmit FILE"
                 )
         return None
-    levels = None
-    if attenuation is not None:
-        parts = attenuation.replace(";", " ").split()
-        values = tuple(parse_quantity(part, where="--tx-attenuation", unit="dB") for part in parts)
-        if not values:
-            raise ConfigError("no number", where="--tx-attenuation")
-        levels = values[0] if len(values) == 1 else values
-    return TransmitRequest(file, levels, _channels(channels))
+    return TransmitRequest(file, decibels(attenuation, "--tx-attenuation"), _channels(channels))
 
 
 def _channels(text: str | None) -> tuple[int, ...] | None:

@@ -43,7 +43,7 @@ def rx_config(fc: str | None, fs: str | None, gain: str | None, n_elements: int 
     return RxConfig(
         fc_hz=_positive(fc, "--fc"),
         fs_hz=_positive(fs, "--fs"),
-        gain_db=_gains(gain),
+        gain_db=decibels(gain, "--gain"),
         channels=None if n_elements is None else tuple(range(n_elements)),
     )
 
@@ -57,7 +57,11 @@ def _positive(text: str | None, where: str) -> float | None:
     return value
 
 
-def _gains(text: str | None) -> tuple[float, ...] | float | None:
+def decibels(text: str | None, where: str) -> tuple[float, ...] | float | None:
+    """One number, or several for as many channels, between blanks, semicolons or commas.
+
+    Raises ConfigError where a comma could stand for a decimal point: a level must not be guessed.
+    """
     if text is None:
         return None
     parts = text.replace(";", " ").split()
@@ -65,13 +69,13 @@ def _gains(text: str | None) -> tuple[float, ...] | float | None:
         if text.count(",") == 1 and "." not in text:
             raise ConfigError(
                 f"{text!r} could be one number or two",
-                where="--gain",
-                hint="write 20.5 for one gain, '20 5' for two channels",
+                where=where,
+                hint="write 20.5 for one number, '20 5' for two channels",
             )
         parts = text.split(",")
-    values = tuple(parse_quantity(p, where="--gain", unit="dB") for p in parts)
+    values = tuple(parse_quantity(p, where=where, unit="dB") for p in parts)
     if not values:
-        raise ConfigError("no number", where="--gain")
+        raise ConfigError("no number", where=where)
     return values[0] if len(values) == 1 else values
 
 

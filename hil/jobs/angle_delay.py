@@ -296,7 +296,7 @@ def _beyond(capture: CsiCapture, estimate: PathEstimate) -> list[str]:
     reach_m = (capture.prefix.clean_s[1] - estimate.reference_s) * SPEED_OF_LIGHT_M_S / 2
     return [
         f"{count} of the paths lie beyond {reach_m:.4g} m, where the cyclic prefix ends: they lose power "
-        "and raise the noise; a longer prefix (hil waveform new ofdm --cp-samples) reaches farther"
+        "and raise the noise; a longer prefix (hil waveform new ofdm --cp) reaches farther"
     ]
 
 

@@ -154,11 +154,11 @@ def test_a_cyclic_waveform_has_no_seam_and_ends_at_once(quiet_scene: str) -> Non
 
 
 def test_a_waveform_fed_by_a_thread_has_no_seam_and_ends_at_once(quiet_scene: str) -> None:
-    for _ in range(3):  # a thread feeds in real time: a busy machine may starve it, and says so
+    for _ in range(8):  # a thread feeds in real time: a busy machine may starve it, and says so
         with soapy_emulator(quiet_scene) as (_, url), suppress(CaptureError):
             _check_seam(f"driver=remote,remote={url},stream:cyclic=false")
             return
-    pytest.fail("the transmitter ran dry three times")
+    pytest.fail("the transmitter ran dry every time")
 
 
 def _check_seam(address: str) -> None:

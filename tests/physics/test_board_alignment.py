@@ -111,3 +111,23 @@ def test_a_slip_of_few_samples_counts_when_it_stays() -> None:
     assert not has_slipped((0, -2), ())
     assert not has_slipped((0, -2), (0, 1))
     assert not has_slipped((0, 0), (3, 3))
+
+
+@pytest.mark.parametrize("delays", [(12, 21, 37), (9, 30, 64)])
+def test_equal_echoes_beside_a_strong_direct_path_do_not_hide_the_offset(delays: tuple[int, ...]) -> None:
+    """What an array hears of the noise that it sends: each pair of paths makes a peak of its own."""
+    n, offset = samples_needed(_REACH, 16), 5514
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        sent = (rng.standard_normal((n + 20_000, 2)) @ np.array([1, 1j])).astype(np.complex64)
+
+        def heard(first: int, rng: np.random.Generator = rng, sent: np.ndarray = sent) -> np.ndarray:
+            out = 0.03 * rng.standard_normal((n, 2, 2)) @ np.array([1, 1j])
+            for delay, level in zip((0, *delays), (10**0.5, 1.0, 1.0, 1.0), strict=True):
+                turn = np.exp(2j * np.pi * rng.random(2))
+                out = out + level * sent[first - delay : first - delay + n, None] * turn
+            return out.astype(np.complex64)
+
+        found = find_offset(heard(8_000), heard(8_000 + offset), _REACH, 16)
+        assert found.clear
+        assert found.offset == offset
