@@ -21,6 +21,7 @@ def main() -> int:
     from gui.station import Station
     from gui.theme import apply_theme
     from gui.window import StationWindow
+    from hil.core.device import RxConfig
     from hil.learning.settings import LearnSettings
 
     application = QApplication([])
@@ -37,6 +38,7 @@ def main() -> int:
 
     try:
         station.connect("sim:", "ula:8:0.5")
+        station.configure(RxConfig(fs_hz=1e6))  # simulated in this process, too
         station.start()
         station.learn(LearnSettings(support_deg=(-60.0, 60.0)))
         until(lambda: station.calibration is not None, 60.0)
