@@ -94,13 +94,17 @@ def find_offset(
     lags = (2 * reach - np.arange(2 * reach + 1))[:, None] * SEGMENT - np.arange(SEGMENT)[None, :]
     lags = lags.ravel() - reach * SEGMENT
     inside = np.abs(lags) <= max_offset
-    estimate = _judge(power.reshape(2, -1)[:, inside][:, ::-1], lags[inside][::-1], n_segments * len(pairs))
+    estimate, half_width = _judge(
+        power.reshape(2, -1)[:, inside][:, ::-1], lags[inside][::-1], n_segments * len(pairs)
+    )
     if not estimate.clear:
         return estimate
     fine = fine_offset(reference, other, estimate.offset)
     if fine is None:
         return estimate
     residual, sigma = fine
+    if abs(residual) > half_width:
+        return estimate  # emitters' phases move the peak within its main lobe; late echoes can mislead the fine step
     fraction = residual - round(residual)
     return replace(
         estimate, offset=estimate.offset + round(residual),
@@ -249,12 +253,13 @@ def _accumulate(
         power[i % 2] += np.log(1.0 + strength / strength.mean())
 
 
-def _judge(power: NDArray[np.float32], lags: NDArray[np.int64], terms: int) -> OffsetEstimate:
+def _judge(power: NDArray[np.float32], lags: NDArray[np.int64], terms: int) -> tuple[OffsetEstimate, int]:
+    """The estimate, and half the width of its peak in samples."""
     total = power.sum(axis=0)
     peak = int(np.argmax(total))
     height = float(total[peak])
     if height == 0.0:
-        return OffsetEstimate(0, 0.0, False)
+        return OffsetEstimate(0, 0.0, False), 0
     below = np.flatnonzero(total < 0.5 * height)
     left = below[below < peak]
     right = below[below > peak]
@@ -269,7 +274,7 @@ def _judge(power: NDArray[np.float32], lags: NDArray[np.int64], terms: int) -> O
     halves_agree = all(abs(int(np.argmax(half)) - peak) <= half_width for half in power)
     stands_out = ratio >= _MIN_RATIO or height - second >= _AHEAD * terms
     clear = stands_out and halves_agree and guard < len(lags) // 8
-    return OffsetEstimate(int(lags[peak]), ratio, clear)
+    return OffsetEstimate(int(lags[peak]), ratio, clear), half_width
 
 
 def alignment_error(estimate: OffsetEstimate, names: str) -> CaptureError:

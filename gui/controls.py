@@ -11,6 +11,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QComboBox, QFormLayout, QLabel, QLineEdit, QPushButton, QWidget
 
+from gui.facts import Facts
 from gui.station import Station
 from hil.core.errors import HilError
 from hil.core.frame import StreamInfo
@@ -58,9 +59,8 @@ class Controls(QWidget):
         self.rate.returnPressed.connect(lambda: self._set("rate", self.rate))
         QShortcut(QKeySequence("F"), self).activated.connect(self.frequency.setFocus)
 
-    def show_state(self) -> None:
+    def show_state(self, facts: Facts) -> None:
         """Buttons and read-backs as things are."""
-        facts = self._station.facts()
         streaming = facts.link == "streaming"
         self.start_button.setText("Stop" if streaming else "Start")
         self.start_button.setEnabled(facts.link in ("ready", "streaming"))

@@ -6,7 +6,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from hil.core.errors import HilError
 
@@ -30,7 +30,6 @@ class _Errand:
     name: str
     work: Callable[[], str | None]
     script: str = ""
-    done: threading.Event = field(default_factory=threading.Event)
 
 
 class Errands:

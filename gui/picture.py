@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hil.core.calibration import Calibration
 from hil.core.frame import Frame, StreamInfo
+from hil.core.impairments import Impairments
 from hil.dsp.correction import correct_samples, is_ideal, receiver_errors
 from hil.dsp.covariance import sample_covariance
 from hil.dsp.doa import DoaFinder, Method
@@ -23,7 +24,7 @@ from hil.pipeline.latest import Latest
 PICTURES_HZ = 30.0
 _SNAPSHOTS = 4096
 _N_FFT = 1024
-_LEVEL_S = 1.0
+_SHARE_S = 1.0
 _FLOOR = 1e-12
 
 
@@ -72,7 +73,7 @@ class View:
 class _Finders:
     nominal: DoaFinder
     calibrated: DoaFinder | None = None
-    receivers: object = field(default=None)
+    receivers: Impairments | None = None
     open_deg: float = 0.0
 
 
@@ -88,7 +89,7 @@ class Painter:
         self._made_for: tuple[object, ...] | None = None
         self._next = 0.0
         self._since = 0
-        self._level_began = 0.0
+        self._share_began = 0.0
         self._counts: NDArray[np.int64] | None = None
         self._clipped: NDArray[np.float64] | None = None
 
@@ -126,15 +127,15 @@ class Painter:
     def _count(self, clipped: NDArray[np.int64], n: int, now: float) -> None:
         """Share at full scale, over the last second; a new one shows at once."""
         if self._counts is None or len(self._counts) != len(clipped):
-            self._counts, self._since, self._level_began = np.zeros(len(clipped), np.int64), 0, now
+            self._counts, self._since, self._share_began = np.zeros(len(clipped), np.int64), 0, now
             self._clipped = np.zeros(len(clipped))
         self._counts += clipped
         self._since += n
         share = self._counts / max(self._since, 1)
-        if now - self._level_began > _LEVEL_S:
+        if now - self._share_began > _SHARE_S:
             self._clipped = share
             self._counts[:] = 0
-            self._since, self._level_began = 0, now
+            self._since, self._share_began = 0, now
         else:
             assert self._clipped is not None
             self._clipped = np.maximum(self._clipped, share)
@@ -154,7 +155,7 @@ class Painter:
             raw = sample_covariance(samples)
             mended = raw
             if finders.receivers is not None:
-                mended = sample_covariance(correct_samples(samples, finders.receivers, stream.fs_hz))  # type: ignore[arg-type]
+                mended = sample_covariance(correct_samples(samples, finders.receivers, stream.fs_hz))
             k = (
                 view.n_sources
                 if view.n_sources is not None

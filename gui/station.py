@@ -138,10 +138,9 @@ class Station:
 
     def close(self) -> bool:
         """End everything; True if all threads have ended. Idempotent."""
-        self.errands.send("Close", self._close)
-        ended = self.errands.close(_CLOSE_S) if self.errands.busy or self._session else True
+        ended = self.errands.close(_CLOSE_S)  # what runs ends first, what waits is forgotten
         self._close()
-        return self.errands.close(1.0) and ended
+        return ended
 
     # ---- what the window shows ------------------------------------------------------------------------
 

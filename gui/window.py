@@ -142,7 +142,7 @@ class StationWindow(QMainWindow):
             self._next_status = now + _STATUS_S
             facts = station.facts()
             self.strip.show_lamps(lamps(facts))
-            self.controls.show_state()
+            self.controls.show_state(facts)
             self._learned()
 
     def _answer(self, doa_deg: np.ndarray, sigma_deg: np.ndarray) -> None:

@@ -74,6 +74,14 @@ class Separated:
     notes: tuple[str, ...] = field(default=())
 
 
+def hears_only_itself(found: Separated, choice: DirectChoice, *, own: bool) -> bool:
+    """Whether a single component was taken for a target although it must be the array's own direct path.
+
+    own : the array's transmitter was on. Separate again with "yes" then.
+    """
+    return own and choice == "auto" and found.direct is None and len(found.looks) == 1
+
+
 def separate(
     csi: ArrayLike,
     positions_m: ArrayLike,

@@ -23,7 +23,7 @@ from hil.core.waveform import Waveform, load_waveform
 from hil.dsp.angle_delay import AngleDelayMapper, subcarrier_frequencies
 from hil.dsp.angle_delay_channel import known_channel, mistrust
 from hil.dsp.angle_delay_direct import DirectChoice
-from hil.dsp.angle_delay_looks import Separated, separate
+from hil.dsp.angle_delay_looks import Separated, hears_only_itself, separate
 from hil.dsp.angle_delay_paths import PathEstimate, find_paths
 from hil.dsp.angle_delay_phase import aligned, merged
 from hil.dsp.angle_delay_verdict import PlaneVerdict, plane_verdict
@@ -337,8 +337,8 @@ def _use(
         )  # fmt: skip
 
     found = parted(direct)
-    if own and direct == "auto" and found.direct is None and len(found.looks) == 1:
-        found = parted("yes")  # the array hears itself before anything else
+    if hears_only_itself(found, direct, own=own):
+        found = parted("yes")
 
     def judge(loaded: Calibration) -> PlaneVerdict:
         response = calibrated_response(geometry.positions_m, capture.stream.fc_hz, loaded)

@@ -20,7 +20,7 @@ from hil.core.geometry import parse_array
 from hil.core.impairments import Impairments
 from hil.core.units import SPEED_OF_LIGHT_M_S
 from hil.dsp.angle_delay_direct import DirectChoice, frequency_period
-from hil.dsp.angle_delay_looks import Look, Separated, separate
+from hil.dsp.angle_delay_looks import Look, Separated, hears_only_itself, separate
 from hil.learning.csi_ghosts import without_ghosts
 from hil.learning.csi_recording import CsiCapture
 from hil.learning.csi_skew import centre_hz, level, without_rough_skew
@@ -158,7 +158,7 @@ def lessons_of(
 
     found = parted(capture)
     found, capture, levelled_s = without_rough_skew(found, capture, parted)
-    if own and direct == "auto" and found.direct is None and len(found.looks) == 1:
+    if hears_only_itself(found, direct, own=own):
         direct = "yes"
         found = parted(capture)
     still = all(look.still > _STILL for look in found.looks)

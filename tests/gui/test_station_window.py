@@ -87,7 +87,12 @@ def test_a_recording_begins_and_ends_while_it_streams(window: StationWindow, qtb
     qtbot.mouseClick(window.controls.record_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: "GB" in _word(window, "REC"), timeout=10_000)
     assert ".sigmf-meta" in _log(window)
-    qtbot.wait(300)
+
+    def recorded_s() -> float:
+        recording = window.station.facts().recording
+        return recording.seconds if recording else 0.0
+
+    qtbot.waitUntil(lambda: recorded_s() > 0.1, timeout=10_000)
     qtbot.mouseClick(window.controls.record_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: "Stop recording:" in _log(window), timeout=10_000)
     (path,) = tmp_path.glob("*.sigmf-meta")

@@ -113,7 +113,7 @@ def test_a_slip_of_few_samples_counts_when_it_stays() -> None:
     assert not has_slipped((0, 0), (3, 3))
 
 
-@pytest.mark.parametrize("delays", [(12, 21, 37), (9, 30, 64)])
+@pytest.mark.parametrize("delays", [(12, 21, 37), (9, 30, 64), (150, 300, 700)])
 def test_equal_echoes_beside_a_strong_direct_path_do_not_hide_the_offset(delays: tuple[int, ...]) -> None:
     """What an array hears of the noise that it sends: each pair of paths makes a peak of its own."""
     n, offset = samples_needed(_REACH, 16), 5514
