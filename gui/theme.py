@@ -9,6 +9,8 @@ from PySide6.QtGui import QColor, QPalette
 from PySide6.QtWidgets import QApplication
 
 Theme = Literal["dark", "light"]
+#: One colour a channel, told apart by colour-blind readers by their order in the legend, too.
+CHANNEL_COLOURS = ("#4c9be8", "#e8814c", "#58b368", "#c678dd", "#d9b44a", "#56b6c2", "#e06c75", "#9aa5b1")
 #: window, base (fields, plots), text, dim text, buttons, accent
 _COLOURS = {
     "dark": ("#1f242b", "#15191e", "#d7dde5", "#8b949e", "#2d333b", "#4c9be8"),

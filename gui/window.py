@@ -25,7 +25,9 @@ from PySide6.QtWidgets import (
 from gui.controls import Controls
 from gui.facts import Facts
 from gui.lamps import lamps
-from gui.plots import DirectionPlot, ElementsPlot, SpectrumPlot
+from gui.panels.directions import DirectionsPanel
+from gui.panels.elements import ElementsPanel
+from gui.panels.spectrum import SpectrumPanel
 from gui.station import Station
 from gui.strip import Strip
 
@@ -46,7 +48,7 @@ class StationWindow(QMainWindow):
         self.resize(1366, 740)
         self.strip = Strip(tuple(lamp.name for lamp in lamps(Facts())))
         self.controls = Controls(station, uri, array, support, self.tell)
-        self.directions, self.spectrum, self.elements = DirectionPlot(), SpectrumPlot(), ElementsPlot()
+        self.directions, self.spectrum, self.elements = DirectionsPanel(), SpectrumPanel(), ElementsPanel()
         self.answer = QLabel("-")
         self.answer.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.answer.setStyleSheet("font-size:38px;font-weight:700")
