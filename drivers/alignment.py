@@ -282,8 +282,9 @@ def alignment_error(estimate: OffsetEstimate, names: str) -> CaptureError:
     return CaptureError(
         f"boards {names} could not be aligned: the signal repeats or is too weak "
         f"(correlation peak {estimate.ratio:.2f} times the next, {_MIN_RATIO:g} needed)",
-        hint="put a modulated or noise-like emitter in view that all boards receive, or use boards with a "
-        "common start (sync_start_enable)",
+        hint="put a modulated or noise-like emitter in view that all boards receive more strongly than its echoes "
+        "(while they transmit, their own leakage will do: lower --tx-attenuation), or use boards with a common "
+        "start (sync_start_enable)",
     )
 
 

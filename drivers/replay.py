@@ -6,6 +6,7 @@ recording holds: with `fc_hz` or `gain_db` given, only the segments recorded tha
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -17,6 +18,7 @@ from typing import NoReturn, Self
 
 import numpy as np
 
+from drivers.replay_clock import Playback
 from drivers.sigmf_files import Segment, open_recording
 from hil.core.device import DeviceCaps, DeviceInfo, GainMode, Range, ReadResult, RxConfig, WireBuffer
 from hil.core.errors import (
@@ -30,6 +32,7 @@ from hil.core.errors import (
 from hil.core.frame import FrameFlag, StreamInfo
 from hil.core.geometry import ArrayGeometry
 
+_PAUSED_S = 0.1  # a paused read gives up early, so that its thread can do other things
 _PIECE = 1 << 20  # samples of all channels that are held while a subset of channels is picked
 
 
@@ -41,6 +44,10 @@ class ReplayDevice:
     path : `.sigmf-collection`, `.sigmf-meta` or `.sigmf-data`.
     realtime : deliver samples at the sample rate instead of as fast as they are read.
     geometry : array to put in place of the recorded one, one position per recorded channel.
+
+    Attributes
+    ----------
+    playback : speed, pause, loop and seeking, for any thread.
 
     `read` never crosses a segment, so one StreamInfo holds for all that it returns. At the end of the
     recording it raises StreamStopped and `at_end` is True.
@@ -66,7 +73,6 @@ class ReplayDevice:
             )  # fmt: skip
         self._geometry = geometry
         self._uri = f"replay:{path}" + ("?realtime" if realtime else "")
-        self._realtime = realtime
         self._channels = first.config.channels or tuple(range(self.recording.n_channels))
         self._picked: tuple[int, ...] = self._channels
         self._block_samples = first.config.block_samples or 65536
@@ -78,7 +84,10 @@ class ReplayDevice:
         self._closed = False
         self._place(0)
         self._seq_new = self._gap_pending = False
-        self._began_ns = 0
+        self._shift_ns = 0  # the monotonic clock goes on over a seek
+        self._clock_ns = 0
+        speed = 1.0 if realtime else math.inf
+        self.playback = Playback(self.recording.fs_hz, self.recording.n_samples, speed)
 
     @property
     def info(self) -> DeviceInfo:
@@ -105,6 +114,11 @@ class ReplayDevice:
     def at_end(self) -> bool:
         """All samples of the chosen segments were read."""
         return self._index >= len(self._plan)
+
+    @property
+    def paused(self) -> bool:
+        """It is silent because it was asked to be, or waits at the end."""
+        return self.playback.resting
 
     def configure(self, want: RxConfig) -> StreamInfo:
         """Choose among what was recorded; returns the stream of the next sample.
@@ -153,9 +167,19 @@ class ReplayDevice:
             self._place(0)
             return
         k = next((i for i, s in enumerate(plan) if s.start >= here), 0)
+        self._jump(k, 0)
+
+    def _go_to(self, sample: int) -> None:
+        """Go on at this sample of the file, or the first after it that was chosen."""
+        k = next((i for i, s in enumerate(self._plan) if s.start + s.n > sample), len(self._plan))
+        self._jump(k, max(sample - self._plan[k].start, 0) if k < len(self._plan) else 0)
+        self.playback.position = min(sample, self.recording.n_samples)
+        self.playback.ended = self.at_end
+
+    def _jump(self, index: int, offset: int) -> None:
         n_next = self._next
-        self._place(k)
-        self._next, self._gap_pending = n_next, True
+        self._place(index)
+        self._offset, self._next, self._gap_pending = offset, n_next, True
 
     def _place(self, index: int) -> None:
         self._index, self._offset, self._next = index, 0, 0
@@ -169,14 +193,14 @@ class ReplayDevice:
         self._place(0)
         self._seq_new, self._gap_pending = True, False
         self._running = True
-        self._began_ns = time.monotonic_ns()
+        self._shift_ns = self._clock_ns = 0
+        self.playback.restart()
 
     def read(self, out: WireBuffer, timeout_s: float) -> ReadResult:
         """Fill `out` (n, M, 2) with at most the rest of the present segment."""
         self._open_or_raise()
         if self._stopped.is_set() and self._running:
-            self._running = False
-            raise StreamStopped("stopped", uri=self._uri)
+            raise self._ended()
         if not self._running:
             raise DeviceStateError("not streaming", uri=self._uri, hint="call start() first")
         if out.ndim != 3 or out.shape[1:] != (len(self._picked), 2) or out.dtype != self.recording.wire.dtype:
@@ -184,25 +208,27 @@ class ReplayDevice:
                 f"buffer {out.dtype} {out.shape} for {len(self._picked)} channels of {self.recording.wire}",
                 uri=self._uri,
             )
-        if self.at_end:
-            raise StreamStopped("end of the recording", uri=self._uri)
+        at_once = self._obey(timeout_s)
         segment = self._plan[self._index]
         flags, lost = FrameFlag.NONE, 0
-        if self._offset == 0:
+        if self._offset == 0 or self._gap_pending:
             flags, lost = self._enter(segment)
         n = min(len(out), segment.n - self._offset)
-        n = self._wait(n, lost or 0, timeout_s)
+        if not at_once:
+            n = self._due(n, lost or 0, timeout_s)
         self._copy(segment.start + self._offset, out[:n])
         first = self._next + (lost or 0)
         fs_hz = self.recording.fs_hz
         end_ns = round((self._offset + n) / fs_hz * 1e9)
+        t_mono_ns = self._clock(segment, end_ns, round(n / fs_hz * 1e9))
+        self.playback.seams += self._gap_pending and not self._seq_new
         self._next = first + n
-        self._offset += n
+        end = self._offset = self._offset + n
         self._seq_new = self._gap_pending = False
         if self._offset >= segment.n:
             self._index, self._offset = self._index + 1, 0
+        self.playback.position, self.playback.ended = segment.start + end, self.at_end
         t_utc_ns = segment.t_utc_ns + end_ns if segment.t_utc_ns else time.time_ns()
-        t_mono_ns = segment.t_mono_ns + end_ns if segment.t_mono_ns else time.monotonic_ns()
         return ReadResult(n, first, t_mono_ns, t_utc_ns, flags, self._stream(segment), lost)
 
     def _enter(self, segment: Segment) -> tuple[FrameFlag, int | None]:
@@ -222,20 +248,54 @@ class ReplayDevice:
             flags |= FrameFlag.RETUNED
         return flags, lost
 
-    def _wait(self, n: int, lost: int, timeout_s: float) -> int:
-        """Sleep until n samples are due; fewer where the timeout ends before."""
-        if not self._realtime:
-            return n
-        fs_hz = self.recording.fs_hz
-        begin_s = self._began_ns / 1e9 + (self._next + lost) / fs_hz
-        give_up = time.monotonic() + timeout_s
-        if self._stopped.wait(max(min(begin_s + n / fs_hz, give_up) - time.monotonic(), 0.0)):
-            self._running = False
-            raise StreamStopped("stopped", uri=self._uri)
-        due = int((time.monotonic() - begin_s) * fs_hz)
+    def _obey(self, timeout_s: float) -> bool:
+        """Do what was asked of the playback. True: the next block is due at once, it shows a new place while paused.
+
+        Raises StreamStopped at the end, DeviceTimeout while nothing is to be played.
+        """
+        playback = self.playback
+        give_up = time.monotonic() + min(timeout_s, _PAUSED_S)
+        while not self._stopped.is_set():
+            sample = playback.take_seek()
+            if sample is not None:
+                self._go_to(sample)
+            if self.at_end and playback.loop:
+                self._jump(0, 0)
+                playback.ended = False
+            playback.ended = self.at_end
+            if self.at_end and not playback.hold:
+                raise StreamStopped("end of the recording", uri=self._uri)
+            if not playback.resting:
+                return False
+            if sample is not None and not self.at_end:
+                return True
+            if time.monotonic() >= give_up:
+                raise DeviceTimeout("the playback is paused", uri=self._uri, hint="press play")
+            playback.rest(give_up - time.monotonic(), self._stopped)
+        raise self._ended()
+
+    def _due(self, n: int, gap: int, timeout_s: float) -> int:
+        due = self.playback.due(self._next + gap, n, gap, timeout_s, self._stopped)
+        if self._stopped.is_set():
+            raise self._ended()
         if due < 1:
             raise DeviceTimeout(f"no sample due within {timeout_s:g} s", uri=self._uri)
-        return min(n, due)
+        return due
+
+    def _ended(self) -> StreamStopped:
+        self._running = False
+        return StreamStopped("stopped", uri=self._uri)
+
+    def _clock(self, segment: Segment, end_ns: int, length_ns: int) -> int:
+        """Monotonic clock of a block's end, as recorded, but going on over a seek."""
+        if not segment.t_mono_ns:
+            return time.monotonic_ns()
+        recorded = segment.t_mono_ns + end_ns
+        if self._gap_pending and self._clock_ns:
+            self._shift_ns = self._clock_ns + length_ns - recorded
+        self._clock_ns = recorded + self._shift_ns
+        self.playback.offset_ns = time.monotonic_ns() - self._clock_ns
+        return self._clock_ns
 
     def _copy(self, first: int, out: WireBuffer) -> None:
         if self._picked == self._channels and out.flags.c_contiguous:
@@ -275,10 +335,11 @@ class ReplayDevice:
     def stop(self) -> None:
         """Stop playing, from any thread."""
         self._stopped.set()
+        self.playback.wake()
 
     def close(self) -> None:
         """Close the recording."""
-        self._stopped.set()
+        self.stop()
         self._running, self._closed = False, True
         self.recording.close()
 

@@ -5,26 +5,31 @@ from __future__ import annotations
 import sys
 
 
-def show(device: str = "sim:", array: str | None = "ula:8:0.5", support: str = "-60:60") -> int:
-    """Open the window on a device, stream, learn, and run until it is closed. Returns the exit code."""
+def show(device: str | None = None, array: str | None = None, support: str = "-60:60") -> int:
+    """Open the window and run until it is closed. Returns the exit code.
+
+    device : connected, streamed and learned from at once; None: the window opens on the first steps with the simulated
+    array. array : as --array. support : directions that the emitters fill, as --support.
+    """
     from PySide6.QtWidgets import QApplication
 
+    from gui.remembered import Remembered
     from gui.station import Station
     from gui.theme import apply_theme
     from gui.window import StationWindow
-    from hil.learning.settings import LearnSettings, parse_support
 
-    settings = LearnSettings(support_deg=parse_support(support))
     application = QApplication.instance() or QApplication(sys.argv[:1])
     assert isinstance(application, QApplication)
-    apply_theme(application)
-    station = Station()
+    remembered = Remembered()
+    apply_theme(application, remembered.theme, remembered.text_percent)
+    station = Station(accepting="when asked", keep=True)
     try:
-        window = StationWindow(station, device, array, support)
+        window = StationWindow(station, device or "sim:", array, support, guided=True)
         window.show()
-        station.connect(device, array)
-        station.start()
-        station.learn(settings)
+        if device is not None:
+            window.controls.connect_to(device, array or "")
+            station.start()
+            window.learning.start_or_stop()
         return int(application.exec())
     finally:
         station.close()

@@ -29,13 +29,15 @@ class CalibrationFacts:
 
 @dataclass(frozen=True, slots=True)
 class RecordingFacts:
-    """name, seconds and bytes so far; bytes_per_s; free_bytes on its disk."""
+    """name, seconds and bytes so far; bytes_per_s; free_bytes on its disk; losses : in words, and gaps, their number."""
 
     name: str
     seconds: float
     bytes: int
     bytes_per_s: float
     free_bytes: int
+    losses: str = ""
+    gaps: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,42 @@ class TableFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class TransmitFacts:
+    """What the device sends.
+
+    state : "none" (no transmitter: `words` say why), "off", "on", or "unsure" (the device did not confirm that it is
+    silent: `words` say what happened). uri : of the device. name : of the waveform. attenuation_db, channels, fc_hz : as read back.
+    """
+
+    state: Literal["none", "off", "on", "unsure"]
+    uri: str
+    name: str = ""
+    attenuation_db: tuple[float, ...] = ()
+    channels: tuple[int, ...] = ()
+    fc_hz: float = 0.0
+    words: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """One line for people."""
+        if self.state == "none":
+            return f"No transmitter. {self.words}"
+        if self.state == "off":
+            return "TX off"
+        levels = self.attenuation_db[:1] if len(set(self.attenuation_db)) == 1 else self.attenuation_db
+        channels = ", ".join(str(c) for c in self.channels)
+        what = (
+            f"attenuation {', '.join(f'{v:g}' for v in levels)} dB, channel{'s' * (len(self.channels) > 1)} {channels}, "
+            f"{self.fc_hz / 1e9:.6g} GHz, {self.name}"
+        )
+        return (
+            f"TX ON, {what}"
+            if self.state == "on"
+            else f"TX MAY STILL BE ON at {self.uri}, {what}. {self.words}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """One moment.
 
@@ -60,7 +98,7 @@ class Facts:
         display did not look at because this computer was late.
     clipped : (M,) share of samples at full scale of each channel in the last second. level_dbfs : (M,) of each channel.
     snr_db : of the strongest signal over the array, NaN if not known. n_sources : independent signals seen.
-    calibration, recording, table : None if there is none. learning, learning_words, learning_remedy.
+    calibration, recording, table, transmit : None if there is none. learning, learning_words, learning_remedy.
     lag_ms : age of the samples on screen, NaN before the first picture. rate_hz : pictures shown per second.
     health : faults that are still there, newest last. not_watched : what the health watch cannot see now, and why.
     """
@@ -81,6 +119,7 @@ class Facts:
     calibration: CalibrationFacts | None = None
     recording: RecordingFacts | None = None
     table: TableFacts | None = None
+    transmit: TransmitFacts | None = None
     learning: Learning = "off"
     learning_words: str = ""
     learning_remedy: str = ""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from gui.facts import Facts
 from hil.health.event import HealthEvent, Severity
+from hil.store.status import CalibrationStatus
 
 #: Limits of the lamps; shown with them.
 CLIPPED_SHARE = 1e-4
@@ -59,7 +60,7 @@ class Lamp:
 #: Which lamp tells a fault of the health watch.
 LAMP_OF = {
     "lo-phase-jump": "CAL", "phase-flip": "CAL", "phase-jump": "CAL", "swapped-ports": "CAL", "drift": "CAL",
-    "multipath": "SNR", "array-changed": "CAL", "slip": "LOCK", "swapped-iq": "LOCK", "dead-channel": "LOCK",
+    "multipath": "SNR", "array-changed": "CAL", "slip": "LOCK", "swapped-iq": "LOCK", "dead-channel": "LOCK", "no-numbers": "LOCK",
     "weak-channel": "LOCK", "unlocked-channel": "LOCK", "agc-step": "OVERLOAD", "clipped": "OVERLOAD",
     "stuck-bit": "OVERLOAD", "new-emitter": "SNR", "carrier-drift": "SNR", "retune": "EPOCH", "overflow": "DROPS",
     "dropped-blocks": "DROPS", "slow-computer": "DROPS", "slow-network": "DROPS", "stall": "LOCK", "disconnect": "LOCK",
@@ -67,7 +68,7 @@ LAMP_OF = {
 }  # fmt: skip
 _SHORT = {
     "lo-phase-jump": "JUMP", "phase-flip": "FLIP", "phase-jump": "JUMP", "swapped-ports": "SWAPPED", "drift": "DRIFT",
-    "multipath": "ECHO", "array-changed": "CHANGED", "slip": "SLIP", "swapped-iq": "I/Q", "dead-channel": "DEAD",
+    "multipath": "ECHO", "array-changed": "CHANGED", "slip": "SLIP", "swapped-iq": "I/Q", "dead-channel": "DEAD", "no-numbers": "NaN",
     "weak-channel": "WEAK", "unlocked-channel": "ALONE", "agc-step": "GAIN STEP", "clipped": "CLIP", "stuck-bit": "BIT",
     "new-emitter": "NEW", "carrier-drift": "CARRIER", "retune": "NEW", "overflow": "OVERFLOW",
     "dropped-blocks": "GAP", "slow-computer": "SLOW PC", "slow-network": "SLOW NET", "stall": "STALL",
@@ -203,11 +204,13 @@ def _cal(f: Facts) -> Lamp:
             "CAL", Level.WARN, "NONE", "Directions are those of the nominal array.",
             remedy="learn (Start learning), or load a calibration",
         )  # fmt: skip
-    age = _age(c.status.age_s)
+    age = age_words(c.status.age_s)
     if c.status.status not in ("valid", "unverified"):
         word = "STALE" if "expired" in c.status.status else "MISMATCH"
         forced = f" It is used all the same: {c.forced}." if c.forced else " It is not applied."
-        return Lamp("CAL", Level.BAD, word, f"{c.status.reason}.{forced}", age, remedy=c.status.hint)
+        return Lamp(
+            "CAL", Level.BAD, word, f"{c.status.reason}.{forced}", age, remedy=calibration_remedy(c.status)
+        )
     if c.residual_deg > RESIDUAL_DEG:
         return Lamp(
             "CAL", Level.BAD, f"off {c.residual_deg:.1f}°", "The data no longer fit the calibration.",
@@ -221,7 +224,7 @@ def _cal(f: Facts) -> Lamp:
             word,
             "Made by another process or opening: no data have confirmed it yet.",
             age,
-            remedy=c.status.hint,
+            remedy=calibration_remedy(c.status),
         )
     if c.sigma_deg > OPEN_SIGMA_DEG or math.isnan(c.sigma_deg):
         return Lamp(
@@ -235,7 +238,7 @@ def _cal(f: Facts) -> Lamp:
             word,
             "The calibration is old: phases drift.",
             age,
-            _age(OLD_CALIBRATION_S),
+            age_words(OLD_CALIBRATION_S),
             "learn again, or let the learner follow",
         )
     return Lamp(
@@ -246,6 +249,15 @@ def _cal(f: Facts) -> Lamp:
         f"{c.sigma_deg:.2g} degrees",
         f"{OPEN_SIGMA_DEG:g} degrees",
     )
+
+
+def calibration_remedy(status: CalibrationStatus) -> str:
+    """What to do about it in the window, where options of commands do not exist."""
+    if status.field == "geometry":
+        return "check the array in the controls"
+    if "--" in status.hint:
+        return "learn again (Start learning), or use it all the same in Calibrations with a reason"
+    return status.hint
 
 
 def _learn(f: Facts) -> Lamp:
@@ -289,7 +301,7 @@ def _rec(f: Facts) -> Lamp:
     remedy = "" if level is Level.GOOD else "stop the recording, or make room on the disk"
     return Lamp(
         "REC", level, f"{r.name} {r.free_bytes / 1e9:.0f} GB", f"{r.seconds:.0f} s recorded, {r.bytes / 1e6:.0f} MB.",
-        f"room for {_age(left_s)}", _age(DISK_LEFT_S), remedy,
+        f"room for {age_words(left_s)}", age_words(DISK_LEFT_S), remedy,
     )  # fmt: skip
 
 
@@ -304,7 +316,7 @@ def _lag(f: Facts) -> Lamp:
     )
 
 
-def _age(seconds: float) -> str:
+def age_words(seconds: float) -> str:
     """Two digits are enough: 40 s, 4 min, 3 h, 12 d."""
     if math.isnan(seconds):
         return "age unknown"

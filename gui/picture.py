@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from calib.diagnose.lobes import LobeMap, lobe_map
+from gui.doa_sources import NOTHING, Look, Setup, Solver, get_source, make_solver
 from hil.core.calibration import Calibration
+from hil.core.errors import HilError
 from hil.core.frame import Frame, StreamInfo
+from hil.core.geometry import ArrayGeometry
 from hil.core.impairments import Impairments
 from hil.dsp.correction import correct_samples, is_ideal, receiver_errors
 from hil.dsp.covariance import sample_covariance
-from hil.dsp.doa import DoaFinder, Method
-from hil.dsp.doa_accuracy import doa_sigma_deg
 from hil.dsp.psd import power_spectrum
+from hil.dsp.response import ArrayResponse, array_response
 from hil.dsp.source_count import mdl
+from hil.jobs.directions import without_signal
 from hil.pipeline.latest import Latest
+
+if TYPE_CHECKING:
+    from gui.echoes import Echoes
 
 #: Pictures a second at most.
 PICTURES_HZ = 30.0
 _SNAPSHOTS = 4096
 _N_FFT = 1024
 _SHARE_S = 1.0
+_GRID_DEG = 0.1
 _FLOOR = 1e-12
 
 
@@ -41,6 +51,8 @@ class Picture:
     doa_deg, sigma_deg (K,) : with the calibration if there is one. n_sources : K. snr_db : of the strongest signal, in
         one channel. phase_deg (M,) : of each channel against the first one, towards the strongest signal, the array's own
         phases for its direction taken out; NaN where there is no signal or no array.
+    method : of `gui.doa_sources`; problem : why it has no answer now, or "". calibration : in use, if it is of this array.
+    lobes : which directions the array confuses and which it measures badly, None without an array.
     """
 
     t_mono_ns: int
@@ -58,35 +70,53 @@ class Picture:
     n_sources: int
     snr_db: float
     phase_deg: NDArray[np.float64]
+    method: str = "music"
+    problem: str = ""
+    calibration: Calibration | None = None
+    lobes: LobeMap | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What is wanted. n_sources : None counts them. grid_deg : (low, high, step), None: the array's own."""
+    """What is wanted. method : of `gui.doa_sources`. n_sources : None counts them. grid_deg : (low, high, step), None: all
+    that the array can tell apart, in steps of 0.1 degrees or finer."""
 
-    method: Method = "music"
+    method: str = "music"
     n_sources: int | None = None
     grid_deg: tuple[float, float, float] | None = None
 
 
 @dataclass(slots=True)
-class _Finders:
-    nominal: DoaFinder
-    calibrated: DoaFinder | None = None
+class _Solvers:
+    """What is made once for settings, an array and the calibration that was given; kept : channels that say something."""
+
+    settings: tuple[object, ...]
+    geometry: ArrayGeometry
+    given: Calibration | None
+    kept: tuple[int, ...]
+    angles_deg: NDArray[np.float64]
+    response: ArrayResponse
+    lobes: LobeMap
+    nominal: Solver | None = None
+    calibrated: Solver | None = None
+    calibration: Calibration | None = None
     receivers: Impairments | None = None
-    open_deg: float = 0.0
+    problem: str = ""
 
 
 class Painter:
-    """Takes every frame in the DSP thread, makes a picture now and then; `use` and `take` belong to any thread."""
+    """Takes every frame in the DSP thread, makes a picture now and then; `use` and `take` belong to any thread.
 
-    def __init__(self) -> None:
+    echoes : what is heard of a known waveform, for methods that need it; None: they say so.
+    """
+
+    def __init__(self, echoes: Echoes | None = None) -> None:
+        self._echoes = echoes
         self._latest: Latest[Picture] = Latest("dsp -> display")
         self._lock = threading.Lock()
         self._view = View()
         self._calibration: Calibration | None = None
-        self._finders: _Finders | None = None
-        self._made_for: tuple[object, ...] | None = None
+        self._solvers: _Solvers | None = None
         self._next = 0.0
         self._since = 0
         self._share_began = 0.0
@@ -96,7 +126,12 @@ class Painter:
     def use(
         self, view: View | None = None, *, calibration: Calibration | None = None, clear: bool = False
     ) -> None:
-        """Another view or calibration from the next picture on; clear : no calibration."""
+        """Another view or calibration from the next picture on; clear : no calibration.
+
+        Raises ConfigError for a method that is not in the list.
+        """
+        if view is not None:
+            get_source(view.method)
         with self._lock:
             self._view = view or self._view
             self._calibration = None if clear else calibration or self._calibration
@@ -115,14 +150,14 @@ class Painter:
         """The newest picture that was not taken yet."""
         return self._latest.take()
 
-    def __call__(self, frame: Frame, clipped: NDArray[np.int64]) -> None:
-        """In the DSP thread."""
+    def __call__(self, frame: Frame, clipped: NDArray[np.int64], silent: Collection[int] = ()) -> None:
+        """In the DSP thread. silent : channels that are known to hear nothing; directions are found without them."""
         now = time.monotonic()
         self._count(clipped, frame.samples.shape[1], now)
         if now < self._next:
             return
         self._next = now + 1 / PICTURES_HZ
-        self._latest.put(self._paint(frame), frame.samples.shape[1])
+        self._latest.put(self._paint(frame, silent), frame.samples.shape[1])
 
     def _count(self, clipped: NDArray[np.int64], n: int, now: float) -> None:
         """Share at full scale, over the last second; a new one shows at once."""
@@ -140,75 +175,132 @@ class Painter:
             assert self._clipped is not None
             self._clipped = np.maximum(self._clipped, share)
 
-    def _paint(self, frame: Frame) -> Picture:
+    def _paint(self, frame: Frame, silent: Collection[int]) -> Picture:
         stream, samples = frame.stream, frame.samples[:, -_SNAPSHOTS:]
         m, n = samples.shape
-        power = np.mean(np.abs(samples) ** 2, axis=1)
-        psd = power_spectrum(samples, stream.fs_hz, min(_N_FFT, n))
+        left_out = without_signal(samples, silent)
+        if left_out:
+            samples = np.nan_to_num(samples, posinf=0.0, neginf=0.0)
+        with np.errstate(over="ignore"):
+            power = np.mean(np.abs(samples) ** 2, axis=1)
+            psd = power_spectrum(samples, stream.fs_hz, min(_N_FFT, n))
         with self._lock:
             view, calibration = self._view, self._calibration
-        nothing = np.zeros(0)
-        angles = nominal = calibrated = None
-        doa, sigma, k, snr_db, phase = nothing, nothing, 0, float("nan"), np.full(m, np.nan)
-        finders = self._finders_for(stream, view, calibration)
-        if finders is not None and n > m:
-            raw = sample_covariance(samples)
-            mended = raw
-            if finders.receivers is not None:
-                mended = sample_covariance(correct_samples(samples, finders.receivers, stream.fs_hz))
-            k = (
-                view.n_sources
-                if view.n_sources is not None
-                else min(int(mdl(np.linalg.eigvalsh(raw), n)), m - 1)
+        angles = nominal = calibrated = lobes = used = None
+        (doa, sigma), k, snr_db, phase, problem = NOTHING, 0, float("nan"), np.full(m, np.nan), ""
+        kept = tuple(c for c in range(m) if c not in left_out)
+        solvers = self._solvers_for(stream, view, calibration, kept)
+        if solvers is not None and n > m:
+            raw, mended = self._covariances(samples, solvers, stream.fs_hz)
+            wanted = view.n_sources
+            k = min(int(mdl(np.linalg.eigvalsh(raw), n)) if wanted is None else wanted, len(kept) - 1)
+            angles, lobes, used, problem = (
+                solvers.angles_deg,
+                solvers.lobes,
+                solvers.calibration,
+                solvers.problem,
             )
-            angles = finders.nominal.grid_deg
-            best = finders.calibrated or finders.nominal
+            try:
+                if solvers.nominal is not None:
+                    nominal = solvers.nominal.spectrum_db(Look(frame, raw, n, k))
+                if solvers.calibrated is not None:
+                    calibrated = solvers.calibrated.spectrum_db(Look(frame, mended, n, k))
+                best = solvers.calibrated or solvers.nominal
+                if best is not None:
+                    doa, sigma = best.find(Look(frame, mended, n, k))
+            except HilError as err:  # of this method: the stream and all other plots go on
+                problem = _in_words(err)
             if k:
-                nominal = _decibels(finders.nominal.spectrum(raw, k))
-                if finders.calibrated is not None:
-                    calibrated = _decibels(finders.calibrated.spectrum(mended, k))
-                doa = best.find(mended, k)
-                sigma = np.hypot(
-                    doa_sigma_deg(mended, best.response, stream.fc_hz, doa, n, k), finders.open_deg
-                )
-                snr_db, phase = _strongest(mended, best, doa, k)
+                snr_db, phase[list(kept)] = _strongest(mended, solvers.response, doa, k)
+        problem = "; ".join(filter(None, [problem, *left_out.values()]))
         return Picture(
             frame.t_mono_ns, frame.first_sample + frame.samples.shape[1] - n, stream,
             10 * np.log10(np.maximum(power, _FLOOR)), np.array(self._clipped), psd.frequency_hz, psd.level_dbfs,
-            angles, nominal, calibrated, doa, sigma, k, snr_db, phase,
+            angles, nominal, calibrated, doa, sigma, k, snr_db, phase, view.method, problem, used, lobes,
         )  # fmt: skip
 
-    def _finders_for(
-        self, stream: StreamInfo, view: View, calibration: Calibration | None
-    ) -> _Finders | None:
+    @staticmethod
+    def _covariances(
+        samples: NDArray[np.complex64], solvers: _Solvers, fs_hz: float
+    ) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
+        """Of the channels that are kept: as received, and without what the calibration knows of the receivers."""
+        kept = list(solvers.kept)
+        raw = sample_covariance(samples if len(kept) == len(samples) else samples[kept])
+        if solvers.receivers is None:
+            return raw, raw
+        return raw, sample_covariance(correct_samples(samples, solvers.receivers, fs_hz)[kept])
+
+    def _solvers_for(
+        self, stream: StreamInfo, view: View, calibration: Calibration | None, kept: tuple[int, ...]
+    ) -> _Solvers | None:
         geometry = stream.geometry
-        if geometry is None or stream.n_channels < 2:
+        if geometry is None or len(kept) < 2:
             return None
-        key = (id(geometry), stream.fc_hz, view, id(calibration))
-        if key == self._made_for:
-            return self._finders
-        grid = None
-        if view.grid_deg is not None:
-            low, high, step = view.grid_deg
-            grid = np.arange(low, high + step / 2, step)
-        made = _Finders(DoaFinder(geometry, stream.fc_hz, grid, method=view.method))
-        if calibration is not None and calibration.geometry.n_elements == geometry.n_elements:
-            made.calibrated = DoaFinder(calibration, stream.fc_hz, made.nominal.grid_deg, method=view.method)
-            errors = receiver_errors(calibration.impairments)
-            made.receivers = None if is_ideal(errors) else errors
-            made.open_deg = calibration.gauge.angle_sigma_deg
-        self._finders, self._made_for = made, key
+        known = self._echoes is not None and self._echoes.waveform
+        settings = (stream.fc_hz, stream.fs_hz, stream.epoch.id, view, kept, known)
+        made = self._solvers
+        if (
+            made is None
+            or made.settings != settings
+            or made.geometry is not geometry
+            or made.given is not calibration
+        ):
+            made = _solvers(settings, stream, geometry, view, calibration, kept, self._echoes)
+            self._solvers = made
         return made
 
 
-def _decibels(spectrum: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Relative to the peak."""
-    level = 10 * np.log10(np.maximum(spectrum, _FLOOR * float(np.max(spectrum)) + 1e-300))
-    return level - float(level.max())
+def _solvers(
+    settings: tuple[object, ...],
+    stream: StreamInfo,
+    geometry: ArrayGeometry,
+    view: View,
+    given: Calibration | None,
+    kept: tuple[int, ...],
+    echoes: Echoes | None,
+) -> _Solvers:
+    calibration = given if given is not None and given.geometry.n_elements == geometry.n_elements else None
+    plain = _part(array_response(geometry, stream.fc_hz), kept)
+    known = plain if calibration is None else _part(array_response(calibration, stream.fc_hz), kept)
+    angles = _grid_deg(known, view)
+    positions = (geometry.positions_m if calibration is None else calibration.positions_m)[list(kept)]
+    made = _Solvers(
+        settings, geometry, given, kept, angles, known, lobe_map(positions, stream.fc_hz), calibration=calibration
+    )  # fmt: skip
+    if calibration is not None:
+        errors = receiver_errors(calibration.impairments)
+        made.receivers = None if is_ideal(errors) else errors
+    try:
+        if calibration is not None:
+            made.calibrated = make_solver(view.method, Setup(stream, known, angles, calibration, echoes))
+        if calibration is None or "calibration" not in get_source(view.method).needs:
+            made.nominal = make_solver(view.method, Setup(stream, plain, angles, None, echoes))
+    except HilError as err:
+        made.problem = _in_words(err)
+    return made
+
+
+def _part(response: ArrayResponse, kept: tuple[int, ...]) -> ArrayResponse:
+    """Of these channels alone."""
+    rows = list(kept)
+    return replace(response, steering=lambda angles_deg: response.steering(angles_deg)[rows])
+
+
+def _in_words(err: HilError) -> str:
+    return f"{err}. {err.hint}" if err.hint else str(err)
+
+
+def _grid_deg(response: ArrayResponse, view: View) -> NDArray[np.float64]:
+    """(G,) degrees: what was asked for as far as the array answers there, else all of it."""
+    low, high = response.limits_deg
+    step = _GRID_DEG if response.beamwidth_deg is None else min(_GRID_DEG, response.beamwidth_deg / 20)
+    if view.grid_deg is not None:
+        low, high, step = max(low, view.grid_deg[0]), min(high, view.grid_deg[1]), view.grid_deg[2]
+    return np.linspace(low, high, max(round((high - low) / step), 2) + 1)
 
 
 def _strongest(
-    covariance: NDArray[np.complex128], finder: DoaFinder, doa_deg: NDArray[np.float64], k: int
+    covariance: NDArray[np.complex128], response: ArrayResponse, doa_deg: NDArray[np.float64], k: int
 ) -> tuple[float, NDArray[np.float64]]:
     """(SNR in one channel, phases of the channels without those of the array in that direction)."""
     values, vectors = np.linalg.eigh(covariance)
@@ -217,6 +309,6 @@ def _strongest(
     snr_db = 10 * np.log10(max(float(values[-1]) - noise, 1e-300) / max(noise * m, 1e-300))
     phase = np.full(m, np.nan)
     if k == 1 and len(doa_deg):
-        turn = vectors[:, -1] * finder.response.steering(doa_deg[:1])[:, 0].conj()
+        turn = vectors[:, -1] * response.steering(doa_deg[:1])[:, 0].conj()
         phase = np.rad2deg(np.angle(turn * np.conj(turn[0])))
     return float(snr_db), phase

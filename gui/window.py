@@ -1,124 +1,197 @@
-"""The window: status strip, controls, directions, spectrum, what was learned, log. A client of `gui.station`."""
+"""The window: status strip, controls, panels in docks, menus, first steps. A client of `gui.station`; nothing here waits."""
 
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
-import numpy as np
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QCloseEvent
-from PySide6.QtWidgets import (
-    QApplication,
-    QDockWidget,
-    QHBoxLayout,
-    QLabel,
-    QListWidget,
-    QMainWindow,
-    QPushButton,
-    QScrollArea,
-    QSizePolicy,
-    QToolBar,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QApplication, QFileDialog, QMainWindow, QMessageBox, QToolBar
 
 from gui.controls import Controls
 from gui.facts import Facts
+from gui.first_steps import FirstSteps, Step
+from gui.garbage import GarbageOfThisThread
 from gui.lamps import lamps
+from gui.layout import Docks, Placed
+from gui.menus import add_menu, keys_in_words
+from gui.panels.angle_delay import AngleDelayPanel
+from gui.panels.answer import AnswerPanel
+from gui.panels.array_drawing import ArrayDrawingPanel
+from gui.panels.calibrations import CalibrationsPanel
+from gui.panels.chamber import ChamberPanel
 from gui.panels.directions import DirectionsPanel
-from gui.panels.elements import ElementsPanel
+from gui.panels.doa_history import DoaHistoryPanel
+from gui.panels.learning import LearningPanel
+from gui.panels.log import LogPanel
+from gui.panels.panel import Panel
+from gui.panels.phases import PhasesPanel
+from gui.panels.recording import RecordingPanel
+from gui.panels.replay import ReplayPanel
 from gui.panels.spectrum import SpectrumPanel
+from gui.panels.transmit import TransmitPanel
+from gui.panels.waterfall import WaterfallPanel
+from gui.remembered import Remembered
 from gui.station import Station
 from gui.strip import Strip
+from gui.theme import Theme, apply_theme, colour_plots
 
 _PERIOD_MS = 33
 _STATUS_S = 0.2
-_MOST_LINES = 500
+_TEXT_STEP_PERCENT = 25
+_SIMULATED = ("sim:", "ula:8:0.5")
 
 
 class StationWindow(QMainWindow):
-    """Shows a station; one timer polls it, nothing here waits."""
+    """Shows a station; one timer polls it. guided : open the row of first steps."""
 
     def __init__(
-        self, station: Station, uri: str = "sim:", array: str | None = None, support: str = "-60:60"
+        self,
+        station: Station,
+        uri: str = "sim:",
+        array: str | None = None,
+        support: str = "-60:60",
+        *,
+        guided: bool = False,
     ) -> None:
         super().__init__()
-        self.station = station
+        self.station, self.remembered = station, Remembered()
         self.setWindowTitle("coherent-array-hil")
-        self.resize(1366, 740)
         self.strip = Strip(tuple(lamp.name for lamp in lamps(Facts())))
-        self.controls = Controls(station, uri, array, support, self.tell)
-        self.directions, self.spectrum, self.elements = DirectionsPanel(), SpectrumPanel(), ElementsPanel()
-        self.answer = QLabel("-")
-        self.answer.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.answer.setStyleSheet("font-size:38px;font-weight:700")
-        self.answer.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.words = QLabel()
-        self.words.setWordWrap(True)
-        self.words.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self.words.setMinimumWidth(200)
-        self.words.setStyleSheet("font-size:15px")
-        self.log = QListWidget()
-        self.script_button = QPushButton("Copy as script")
-        self.script_button.setToolTip("The command that does the same as the selected line")
-        self.script_button.clicked.connect(self._copy_script)
-        self._last_calibration: str | None = None
+        self.log = LogPanel()
+        self.controls = Controls(station, uri, array, self.tell, self._record)
+        self.directions, self.answer = DirectionsPanel(), AnswerPanel()
+        self.angle_delay, self.transmit = AngleDelayPanel(station), TransmitPanel(station)
+        self.spectrum, self.waterfall = SpectrumPanel(), WaterfallPanel()
+        self.learning, self.calibrations = LearningPanel(station), CalibrationsPanel(station)
+        self.array_drawing, self.chamber = ArrayDrawingPanel(station), ChamberPanel(station)
+        self.recording, self.replay = RecordingPanel(station), ReplayPanel(station)
+        self.phases, self.doa_history = PhasesPanel(station), DoaHistoryPanel(station)
+        self.learning.form.support.setText(support)
         self._next_status = 0.0
-        self._lay_out()
+        self._bars()
+        self.docks = Docks(self, self._placed())
+        self.panels: tuple[Panel, ...] = tuple(p.panel for p in self._placed())
+        self._stop_table = self.chamber.stop_shortcut(self)
+        self._menus()
+        self._recall()
+        self.controls.connected = self._connected
+        self.steps.setVisible(guided and not self.remembered.steps_done)
+        self._garbage = GarbageOfThisThread(self)
         self._timer = QTimer(self)
         self._timer.timeout.connect(self.refresh)
         self._timer.start(_PERIOD_MS)
         self.refresh()
 
-    def _lay_out(self) -> None:
-        bar = QToolBar("Status")
-        bar.setObjectName("bar-status")
-        bar.setMovable(False)
-        bar.toggleViewAction().setEnabled(False)  # always visible
-        bar.addWidget(self.strip)
-        self.addToolBar(bar)
-        centre, column = QWidget(), QVBoxLayout()
-        column.addWidget(self.answer)
-        column.addWidget(self.directions, stretch=3)
-        column.addWidget(self.spectrum, stretch=2)
-        centre.setLayout(column)
-        self.setCentralWidget(centre)
-        scroll = QScrollArea()
-        scroll.setWidget(self.controls)
-        scroll.setWidgetResizable(True)
-        scroll.setMinimumWidth(250)
-        left = self._dock("Controls", scroll, Qt.DockWidgetArea.LeftDockWidgetArea)
-        learned, side = QWidget(), QVBoxLayout()
-        side.addWidget(self.elements, stretch=1)
-        reading = QScrollArea()
-        reading.setWidget(self.words)
-        reading.setWidgetResizable(True)
-        reading.setFrameShape(QScrollArea.Shape.NoFrame)
-        side.addWidget(reading, stretch=1)
-        learned.setLayout(side)
-        right = self._dock("Learned", learned, Qt.DockWidgetArea.RightDockWidgetArea)
-        log, row = QWidget(), QHBoxLayout()
-        row.addWidget(self.log)
-        row.addWidget(self.script_button, alignment=Qt.AlignmentFlag.AlignTop)
-        log.setLayout(row)
-        bottom = self._dock("Log", log, Qt.DockWidgetArea.BottomDockWidgetArea)
-        self.resizeDocks([left, right], [250, 320], Qt.Orientation.Horizontal)
-        self.resizeDocks([bottom], [130], Qt.Orientation.Vertical)
+    # ---- what is where --------------------------------------------------------------------------------
 
-    def _dock(self, title: str, widget: QWidget, area: Qt.DockWidgetArea) -> QDockWidget:
-        dock = QDockWidget(title, self)
-        dock.setObjectName(f"dock-{title}")
-        dock.setWidget(widget)
-        self.addDockWidget(area, dock)
-        return dock
+    def _placed(self) -> tuple[Placed, ...]:
+        return (
+            Placed(self.controls, "left", scrolls=True),
+            Placed(self.recording, "left", scrolls=True),
+            Placed(self.directions, "top"),
+            Placed(self.array_drawing, "top"),
+            Placed(self.answer, "top"),
+            Placed(self.angle_delay, "middle"),
+            Placed(self.spectrum, "middle right"),
+            Placed(self.waterfall, "middle right"),
+            Placed(self.learning, "right"),
+            Placed(self.calibrations, "right", scrolls=True),
+            Placed(self.transmit, "right", scrolls=True),
+            Placed(self.chamber, "right", scrolls=True),
+            Placed(self.log, "bottom"),
+            Placed(self.replay, "bottom"),
+            Placed(self.phases, "middle"),
+            Placed(self.doa_history, "middle"),
+        )
+
+    def _bars(self) -> None:
+        """Bars that are no docks: the lamps are always visible."""
+        for name, widget in (("Status", self.strip), ("First steps", self._first_steps())):
+            bar = QToolBar(name)
+            bar.setObjectName(f"bar-{name}")
+            bar.setMovable(False)
+            bar.toggleViewAction().setEnabled(False)
+            bar.setContextMenuPolicy(Qt.ContextMenuPolicy.PreventContextMenu)
+            bar.addWidget(widget)
+            self.addToolBar(bar)
+            self.addToolBarBreak()
+            if name == "First steps":
+                self.steps = bar
+
+    def _first_steps(self) -> FirstSteps:
+        station = self.station
+        steps = (
+            Step("Connect", lambda: self.controls.connect_to(*_SIMULATED),
+                 lambda f: f.link in ("ready", "streaming"), "Opens the simulated array of eight elements"),
+            Step("Start", station.start, lambda f: f.link == "streaming", "Samples flow; directions appear"),
+            Step("Learn", self.learning.start_or_stop, lambda f: f.learning != "off" or f.calibration is not None,
+                 "The array is learned from what it hears; the emitters' directions are not told to it"),
+            Step("Accept", station.accept, lambda f: f.calibration is not None,
+                 "Use what was learned, as soon as the learner offers it"),
+            Step("Export", self.export, lambda f: self._exported, "Write the calibration for other programs"),
+        )  # fmt: skip
+        self._exported = False
+        row = FirstSteps(steps)
+        row.finished.connect(self._steps_over)
+        self._row = row
+        return row
+
+    def _menus(self) -> None:
+        station = self.station
+        add_menu(self, "&File", [
+            ("&Open recording...", "Ctrl+O", self._open_recording),
+            ("Open &scene...", "", self._open_scene),
+            ("&Export calibration...", "Ctrl+E", self.export),
+            None,
+            ("&Quit", "Ctrl+Q", self.close),
+        ])  # fmt: skip
+        add_menu(self, "&Run", [
+            ("&Connect", "Ctrl+K", self.controls.connect_button.click),
+            ("&Start or stop", "Ctrl+D", self.controls.start_button.click),
+            ("&Record or stop recording", "Ctrl+I", self.recording.record_or_stop),
+            ("Save the &last seconds", "Ctrl+Shift+I", self.recording.save_last),
+            ("&Mark this moment", "Space", station.mark),
+            None,
+            ("&Frequency", "F", self.controls.requests["fc_hz"].setFocus),
+            ("&Gain up 1 dB", "+", lambda: self.controls.change_gain(1.0)),
+            ("Gain &down 1 dB", "-", lambda: self.controls.change_gain(-1.0)),
+        ])  # fmt: skip
+        add_menu(self, "&Calibration", [
+            ("&Learn or stop learning", "Ctrl+L", self.learning.start_or_stop),
+            ("&Accept what is offered", "Ctrl+Return", station.accept),
+            None,
+            ("&Undo", "Ctrl+Z", lambda: station.step_use(-1)),
+            ("&Redo", "Ctrl+Shift+Z", lambda: station.step_use(1)),
+        ])  # fmt: skip
+        view = add_menu(self, "&View", [
+            ("&Dark", "", lambda: self._use_theme("dark")),
+            ("&Light", "", lambda: self._use_theme("light")),
+            ("Larger &text", "Ctrl++|Ctrl+=", lambda: self._use_text(_TEXT_STEP_PERCENT)),
+            ("&Smaller text", "Ctrl+-", lambda: self._use_text(-_TEXT_STEP_PERCENT)),
+            ("&Full screen", "F11", self._full_screen),
+            ("&Default layout", "", self.docks.reset),
+            None,
+        ])  # fmt: skip
+        for dock in self.docks.docks.values():
+            view.addAction(dock.toggleViewAction())
+        add_menu(self, "&Help", [
+            ("&First steps", "", lambda: self.steps.setVisible(True)),
+            ("&Keys", "F1", self._show_keys),
+        ])  # fmt: skip
+
+    def _recall(self) -> None:
+        kept = self.remembered.layout()
+        if kept is None or not (self.restoreGeometry(kept[0]) and self.restoreState(kept[1])):
+            self.resize(1366, 740)
+        self._offer_sources()
+
+    # ---- what happens ---------------------------------------------------------------------------------
 
     def tell(self, text: str, script: str = "") -> None:
         """A line in the log."""
-        self.log.addItem(f"{time.strftime('%H:%M:%S')}  {text}")
-        self.log.item(self.log.count() - 1).setData(Qt.ItemDataRole.UserRole, script)
-        while self.log.count() > _MOST_LINES:
-            self.log.takeItem(0)
-        self.log.scrollToBottom()
+        self.log.tell(text, script)
 
     def refresh(self) -> None:
         """Take what is new and show it."""
@@ -130,64 +203,93 @@ class StationWindow(QMainWindow):
                 self.tell(f"{done.name}: {done.error}.{hint}", done.script)
             elif done.words or done.script:
                 self.tell(f"{done.name}: {done.words}" if done.words else done.name, done.script)
+            if done.name == "Find":
+                self._offer_sources()
+            self._exported |= done.name == "Export" and done.error is None
         for line in station.health():
             self.tell(line)
+        shown = [panel for panel in self.panels if panel.always or self.docks.visible(panel)]
         picture = station.picture()
         if picture is not None:
-            if self.directions.isVisible():
-                self.directions.show_picture(picture)
-            if self.spectrum.isVisible():
-                self.spectrum.show_picture(picture)
-            self._answer(picture.doa_deg, picture.sigma_deg)
+            for panel in shown:
+                panel.show_picture(picture)
         now = time.monotonic()
         if now >= self._next_status:
             self._next_status = now + _STATUS_S
             facts = station.facts()
             self.strip.show_lamps(lamps(facts))
-            self.controls.show_state(facts)
-            self._learned()
+            for panel in shown:
+                panel.show_facts(facts)
+            if self.steps.isVisible():
+                self._row.show_facts(facts)
 
-    def _answer(self, doa_deg: np.ndarray, sigma_deg: np.ndarray) -> None:
-        if not len(doa_deg):
-            self.answer.setText("no signal")
-            return
-        parts = [
-            f"{d:+.2f}°" + (f" ± {s:.2g}°" if np.isfinite(s) else "")
-            for d, s in zip(doa_deg[:3], sigma_deg[:3], strict=True)
-        ]
-        nominal = "" if self.station.calibration is not None else "   (not calibrated)"
-        self.answer.setText("   ".join(parts) + nominal)
+    def export(self) -> None:
+        """Export the calibration in use."""
+        if not self.calibrations.export_in_use():
+            self.tell(
+                "Export: no calibration is in use. Learn one and accept it, or choose one in Calibrations."
+            )
 
-    def _learned(self) -> None:
-        desk, calibration = self.station.desk, self.station.calibration
-        lines = (
-            [desk.words]
-            if desk.words
-            else ["Press Start, then Start learning: the array is learned from what it hears."]
-        )
-        if desk.remedy:
-            lines.append(desk.remedy)
-        if calibration is not None:
-            lines.append(f"In use: the calibration {calibration.id[:12]} ({calibration.method}).")
-            result = desk.update.result if desk.update is not None else None
-            if result is not None and result.not_identifiable:
-                lines.append("Cannot be known: " + "; ".join(result.not_identifiable) + ".")
-            if calibration.id != self._last_calibration:
-                self._last_calibration = calibration.id
-                self.elements.show_gains(calibration.impairments.gain, calibration.sigma.phase_deg)
-        self.words.setText("\n\n".join(lines))
+    def _record(self) -> None:
+        self.recording.record_or_stop()
 
-    def _copy_script(self) -> None:
-        item = self.log.currentItem() or self.log.item(self.log.count() - 1)
-        script = item.data(Qt.ItemDataRole.UserRole) if item is not None else ""
-        if script:
-            QApplication.clipboard().setText(script)
-            self.tell(f"copied: {script}")
+    def _connected(self, uri: str, array: str) -> None:
+        self.remembered.add_recent(uri, array)
+        self._offer_sources()
+
+    def _offer_sources(self) -> None:
+        recent = self.remembered.recent()
+        known = {uri for uri, _ in recent}
+        new = [(uri, "") for uri in self.station.found if uri not in known]
+        simulated = [] if "sim:" in known else [_SIMULATED]
+        self.controls.offer_sources([*recent, *new, *simulated])
+
+    def _open_recording(self) -> None:
+        self._ask("Open recording", "Recordings (*.sigmf-meta *.sigmf-collection)", "replay:")
+
+    def _open_scene(self) -> None:
+        self._ask("Open scene", "Scenes (*.toml)", "sim:")
+
+    def _ask(self, title: str, kinds: str, scheme: str) -> None:
+        dialog = QFileDialog(self, title, str(Path.cwd()), kinds)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.fileSelected.connect(lambda path: self.controls.connect_to(f"{scheme}{path}", ""))
+        dialog.open()
+
+    def _steps_over(self) -> None:
+        self.remembered.steps_done = True
+        self.steps.setVisible(False)
+
+    def _use_theme(self, theme: Theme) -> None:
+        self.remembered.theme = theme
+        self._restyle()
+
+    def _use_text(self, by_percent: int) -> None:
+        self.remembered.text_percent = min(max(self.remembered.text_percent + by_percent, 75), 250)
+        self._restyle()
+
+    def _restyle(self) -> None:
+        application = QApplication.instance()
+        assert isinstance(application, QApplication)
+        apply_theme(application, self.remembered.theme, self.remembered.text_percent)
+        colour_plots(self, self.remembered.theme)
+
+    def _full_screen(self) -> None:
+        if self.isFullScreen():
+            self.showNormal()
         else:
-            self.tell("this line has no command")
+            self.showFullScreen()
+
+    def _show_keys(self) -> None:
+        box = QMessageBox(QMessageBox.Icon.NoIcon, "Keys", f"<pre>{keys_in_words(self)}</pre>", parent=self)
+        box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        box.open()
 
     def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802 - Qt's name
         """Stop the timer, the device and the learner."""
         self._timer.stop()
+        self.docks.end()
+        self.remembered.keep_layout(self.saveGeometry(), self.saveState())
         self.station.close()
+        self._garbage.end()
         event.accept()

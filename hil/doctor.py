@@ -160,7 +160,7 @@ def check_qt() -> Finding:
         False,
         finding.found,
         finding.needed_for,
-        "apt-get install libegl1 libxkbcommon0 libxcb-cursor0",
+        "apt-get install libegl1 libgl1 libdbus-1-3 libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-shape0 libxcb-xkb1",
         required=False,
     )
 

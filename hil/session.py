@@ -22,13 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from drivers.convert import to_block, wire_buffer
 from hil.core.device import RxConfig, RxDevice, TxConfig
-from hil.core.errors import (
-    ConfigError,
-    DeviceError,
-    DeviceStateError,
-    DeviceTimeout,
-    HilError,
-)
+from hil.core.errors import ConfigError, DeviceError, DeviceStateError, DeviceTimeout, HilError
 from hil.core.frame import Block, FrameFlag, StreamInfo
 from hil.core.geometry import ArrayGeometry
 from hil.core.waveform_types import Waveform
@@ -38,7 +32,7 @@ from hil.pipeline.policy import Policy
 from hil.pipeline.ring import BlockRing
 from hil.pipeline.stage import Stage
 from hil.recorder import Recorder, RecordingSummary
-from hil.session_stages import Fanout, FrameSink, block_samples, process_frames, record_blocks, ring_for
+from hil.session_stages import Branch, Fanout, FrameSink, block_samples, process_frames, ring_for, skipped
 from hil.session_summary import SessionSummary
 from hil.transmission import Transmission, join_hints
 
@@ -64,13 +58,12 @@ class Session:
         self._commands = Commands()
         self._transmission = Transmission(device)
         self._finished = threading.Event()
-        self._samples = self._lost = self._gaps = 0
-        self._lost_exact = True
+        self._samples = self._lost = self._lost_unknown = self._gaps = 0
         self._epochs: set[str] = set()
         self._overloads: NDArray[np.int64] = np.zeros(0, np.int64)
         self._fanout = Fanout()
         self._recorder: Recorder | None = None
-        self._recording: tuple[Stage, BlockRing] | None = None
+        self._recording: Branch | None = None
         self._recordings = 0
 
     @property
@@ -92,8 +85,8 @@ class Session:
 
     @property
     def losses(self) -> tuple[int, bool]:
-        """(samples lost so far, whether that is exact); may be asked from any thread."""
-        return self._lost, self._lost_exact
+        """(samples lost so far at least, whether that is exact); may be asked from any thread."""
+        return self._lost, not self._lost_unknown
 
     @property
     def gaps(self) -> int:
@@ -166,8 +159,7 @@ class Session:
         if self._graph is not None:
             raise DeviceStateError("the session runs already", hint="stop it first")
         stream = self.stream
-        self._samples = self._lost = self._gaps = 0
-        self._lost_exact = True
+        self._samples = self._lost = self._lost_unknown = self._gaps = 0
         self._epochs = set()
         self._overloads = np.zeros(stream.n_channels, np.int64)
         self._finished.clear()
@@ -176,9 +168,9 @@ class Session:
         stages: list[Stage] = []
         rings: list[BlockRing] = []
         if recorder is not None:
-            stage, ring = self._recording_of(recorder)
-            stages.append(stage)
-            rings.append(ring)
+            self._recorder, self._recording = recorder, self._recording_of(recorder, vital=True)
+            stages.append(self._recording.stage)
+            rings.append(self._recording.ring)
         if on_frame is not None:
             dsp = ring_for(stream, "reader -> dsp", Policy.DROP_OLDEST)
             rings.append(dsp)
@@ -201,18 +193,35 @@ class Session:
         self._graph = graph
         graph.start()
 
+    def branch(self, name: str, take: Callable[[Block], None]) -> None:
+        """Give `take` every block from the next one on, in a thread of its own, until the run ends.
+
+        When it is too slow it misses the oldest ones; a HilError that it raises ends it and nothing else. name : used
+        once in a run. Raises DeviceStateError if nothing runs.
+        """
+        self._grow(Branch(self.stream, name, take, Policy.DROP_OLDEST, vital=False))
+
+    def _grow(self, branch: Branch) -> None:
+        if self._graph is None:
+            raise DeviceStateError("the session does not run", hint="start it first")
+        self._graph.add(branch.stage, branch.ring)
+        self._between_blocks(lambda: self._fanout.add(branch.ring))
+
     def record(self, recorder: Recorder) -> None:
         """Record from the next block on, while running. The recorder is closed by `stop_recording` or `stop`.
 
-        Raises DeviceStateError if nothing runs or a recording is made already.
+        Its failure does not end the stream: see `recording_error`. Raises DeviceStateError if nothing runs, or one is
+        made already.
         """
-        if self._graph is None:
-            raise DeviceStateError("the session does not run", hint="start it, or give start() the recorder")
         if self._recorder is not None:
             raise DeviceStateError("a recording is made already", hint="stop it first")
-        stage, ring = self._recording_of(recorder)
-        self._graph.add(stage, ring)
-        self._between_blocks(lambda: self._fanout.add(ring))
+        self._grow(branch := self._recording_of(recorder, vital=False))
+        self._recorder, self._recording = recorder, branch
+
+    @property
+    def recording_error(self) -> HilError | None:
+        """What ended the recording that `stop_recording` will close; may be asked from any thread."""
+        return None if self._recording is None else self._recording.error
 
     def stop_recording(self) -> RecordingSummary | None:
         """End the recording after the present block and close it; the stream goes on. None if there is none.
@@ -221,22 +230,19 @@ class Session:
         """
         if self._recorder is None or self._recording is None or self._graph is None:
             return None
-        stage, ring = self._recording
-        self._between_blocks(lambda: self._fanout.remove(ring))
-        stage.join(_COMMAND_TIMEOUT_S)
+        branch = self._recording
+        self._between_blocks(lambda: self._fanout.remove(branch.ring))
+        branch.stage.join(_COMMAND_TIMEOUT_S)
         recorder, self._recorder, self._recording = self._recorder, None, None
         summary = recorder.close()
-        if stage.error is not None:
-            raise stage.error
+        if branch.error is not None:
+            raise branch.error
         return summary
 
-    def _recording_of(self, recorder: Recorder) -> tuple[Stage, BlockRing]:
+    def _recording_of(self, recorder: Recorder, *, vital: bool) -> Branch:
         self._recordings += 1
         number = f" {self._recordings}" if self._recordings > 1 else ""
-        ring = ring_for(self.stream, f"reader -> recorder{number}", Policy.FAIL)
-        stage = Stage(f"recorder{number}", lambda stop: record_blocks(ring, recorder), closes=[ring])
-        self._recorder, self._recording = recorder, (stage, ring)
-        return stage, ring
+        return Branch(self.stream, f"recorder{number}", recorder.write, Policy.FAIL, vital=vital)
 
     def wait(self, timeout_s: float) -> bool:
         """True once the asked samples are there; raises what a stage raised."""
@@ -254,7 +260,7 @@ class Session:
             try:
                 edges = {name: asdict(counts) for name, counts in graph.stop(timeout_s=20.0).items()}
             finally:
-                self._error = graph.error
+                self._error = graph.error or self.recording_error
                 self._graph = None
                 self._one_thread.restore_original_limits()
                 try:
@@ -264,8 +270,8 @@ class Session:
         recording = self._recorder.close() if self._recorder is not None else None
         self._recorder, self._recording = None, None
         return SessionSummary(
-            self._samples, self._lost, self._lost_exact, self._gaps, max(len(self._epochs), 1),
-            tuple(int(v) for v in self._overloads), edges, recording,
+            self._samples, self._lost, self._gaps, max(len(self._epochs), 1),
+            tuple(int(v) for v in self._overloads), edges, recording, self._lost_unknown,
         )  # fmt: skip
 
     _error: Exception | None = None
@@ -317,6 +323,8 @@ class Session:
             try:
                 result = self.device.read(buffer[:room], _READ_TIMEOUT_S)
             except DeviceTimeout:
+                if getattr(self.device, "paused", False):
+                    quiet_since = time.monotonic()
                 if time.monotonic() - quiet_since > _SILENCE_LIMIT_S:
                     raise
                 continue
@@ -326,7 +334,7 @@ class Session:
                 self._stream = stream = self._located(result.stream)
                 self._epochs.add(stream.epoch.id)
             if base is None:
-                base = _skipped(self.device)
+                base = skipped(self.device)
             block = replace(
                 to_block(buffer, result, seq), stream=stream, first_sample=result.first_sample + base
             )
@@ -338,22 +346,14 @@ class Session:
     def _account(self, block: Block) -> None:
         self._samples += block.n
         if block.lost_before is None:
-            self._lost_exact = False
+            self._lost += 1
+            self._lost_unknown += 1
             self._gaps += 1
         elif block.lost_before:
             self._lost += block.lost_before
             self._gaps += 1
         elif FrameFlag.GAP_BEFORE in block.flags:
             self._gaps += 1
-
-
-def _skipped(device: RxDevice) -> int:
-    """Samples of the first board between its OPEN and the first one handed out (boards being aligned).
-
-    Indices of a session count from OPEN (docs/adr/0005), so that they can be matched with a truth file.
-    """
-    skipped: tuple[int, ...] = getattr(device, "skipped_samples", ())
-    return skipped[0] if skipped else 0
 
 
 def open_session(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drivers.convert import convert
+from hil.core.device import RxDevice
+from hil.core.errors import HilError
 from hil.core.frame import Block, Frame, StreamInfo
 from hil.pipeline.policy import Policy
 from hil.pipeline.ring import BlockRing
-from hil.recorder import Recorder
+from hil.pipeline.stage import Stage
 
 #: What the rings hold, seconds of stream. A disk may pause for longer than a display needs.
 RING_S = 0.5
@@ -38,6 +41,15 @@ def ring_for(stream: StreamInfo, name: str, policy: Policy) -> BlockRing:
         name, n_slots=max(4, int(np.ceil(seconds * stream.fs_hz / samples))), block_samples=samples,
         n_channels=stream.n_channels, wire=stream.device.wire, policy=policy,
     )  # fmt: skip
+
+
+def skipped(device: RxDevice) -> int:
+    """Samples of the first board between its OPEN and the first one handed out (boards being aligned).
+
+    Indices of a session count from OPEN (docs/adr/0005), so that they can be matched with a truth file.
+    """
+    samples: tuple[int, ...] = getattr(device, "skipped_samples", ())
+    return samples[0] if samples else 0
 
 
 class Fanout:
@@ -70,10 +82,32 @@ class Fanout:
             ring.close()
 
 
-def record_blocks(ring: BlockRing, recorder: Recorder) -> None:
-    """Until the ring has ended."""
-    for block in ring:
-        recorder.write(block)
+class Branch:
+    """A consumer of all blocks in a thread of its own.
+
+    Parameters
+    ----------
+    take : gets every block. policy : what happens when it is too slow. vital : its error ends the run; otherwise the
+        error is kept in `error` and the stream goes on without it.
+    """
+
+    def __init__(
+        self, stream: StreamInfo, name: str, take: Callable[[Block], None], policy: Policy, *, vital: bool
+    ) -> None:
+        self.ring = ring_for(stream, f"reader -> {name}", policy)
+        self.stage = Stage(name, self._run, closes=[self.ring])
+        self.error: HilError | None = None
+        self._take, self._vital = take, vital
+
+    def _run(self, stop: threading.Event) -> None:
+        """Until the ring has ended."""
+        try:
+            for block in self.ring:
+                self._take(block)
+        except HilError as err:
+            self.error = err
+            if self._vital:
+                raise
 
 
 def process_frames(ring: BlockRing, on_frame: FrameSink, overloads: NDArray[np.int64]) -> None:

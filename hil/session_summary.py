@@ -1,4 +1,4 @@
-"""What happened in one run of a session."""
+"""What happened in one run of a session, and the words for what was lost."""
 
 from __future__ import annotations
 
@@ -11,16 +11,34 @@ from hil.recorder import RecordingSummary
 class SessionSummary:
     """What happened between start and stop.
 
-    samples : per channel, from the reader. lost : missing before or between them as far as the device tells;
-    lost_exact : False if it only told that some are missing. gaps : number of discontinuities. epochs : seen.
+    samples : per channel, from the reader. lost : missing before or between them, at least: a gap of which the
+    device does not tell how many counts as one. lost_unknown : number of such gaps; lost_exact : True if there
+    are none. gaps : number of discontinuities. epochs : seen.
     overloads : samples at full scale per channel, of the frames that the DSP stage saw. edges : ledger.
     """
 
     samples: int = 0
     lost: int = 0
-    lost_exact: bool = True
     gaps: int = 0
     epochs: int = 1
     overloads: tuple[int, ...] = ()
     edges: dict[str, dict[str, int]] = field(default_factory=dict)
     recording: RecordingSummary | None = None
+    lost_unknown: int = 0
+
+    @property
+    def lost_exact(self) -> bool:
+        """True if `lost` is the whole truth."""
+        return not self.lost_unknown
+
+
+def loss_words(lost: int, gaps: int, unknown: int) -> str:
+    """What a user is told of `gaps` gaps, `unknown` of them of unknown length; lost : at least so many samples."""
+    where = f"in {gaps} gap{'s' if gaps != 1 else ''}"
+    if not gaps:
+        return "no sample lost"
+    if not unknown:
+        return f"{lost} samples lost {where}"
+    if unknown == gaps:
+        return f"an unknown number of samples lost {where} (the device does not tell how many)"
+    return f"at least {lost} samples lost {where} (of {unknown} the device does not tell how many)"

@@ -5,10 +5,12 @@ Standard library only: the pytest plugin runs this inside other people's project
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 import selectors
+import socket
 import subprocess
 import sys
 import time
@@ -58,14 +60,27 @@ class SimServer:
         self.process.wait(10)
 
 
+_IIO_PORT = 30431
 _calls = itertools.count()
+_servers = itertools.count()
 
 
 def free_address() -> str:
-    """A loopback address for up to 16 boards that two programs at work are unlikely to share, another one for each
-    of 15 calls (Linux answers on all of 127/8)."""
+    """A loopback address for up to 16 boards that two programs at work are unlikely to share, and where no IIO
+    server of this process is (Linux answers on all of 127/8). Raises RuntimeError when 15 are at work."""
     pid = os.getpid()
-    return f"127.{64 + (pid >> 8) % 128}.{1 + pid % 254}.{2 + 16 * (next(_calls) % 15)}"
+    for _ in range(15):
+        host = f"127.{64 + (pid >> 8) % 128}.{1 + pid % 254}.{2 + 16 * (next(_calls) % 15)}"
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server binds
+            probe.bind((host, _IIO_PORT))
+            return host
+    raise RuntimeError("no free loopback address: 15 simulated arrays are at work in this process")
+
+
+def anywhere() -> str:
+    """HOST or HOST:PORT for the IIO contexts of one more server: nobody else listens there."""
+    return free_address() if sys.platform == "linux" else "127.0.0.1:0"
 
 
 @contextmanager
@@ -73,18 +88,22 @@ def serve(
     folder: Path,
     *,
     scene: Path | None = None,
-    iio: str | None = "127.0.0.2",
+    iio: str | None = "free",
     soapy: str | None = None,
     free_running: bool = False,
     timeout_s: float = 60.0,
 ) -> Iterator[SimServer]:
     """Run `hil sim serve` until the block ends: IIO contexts at `iio`, a SoapyRemote server at `soapy`, or both.
 
+    iio, soapy : HOST[:PORT], "free" for a loopback address where nobody listens, None for not at all.
+
     Raises ValueError if both are None, RuntimeError with the server's own words if it cannot start.
     """
     if iio is None and soapy is None:
         raise ValueError("give an address for iio, for soapy, or for both")
-    name = "-".join(part for part in (iio, soapy) if part).replace(":", "-")
+    iio = anywhere() if iio == "free" else iio
+    soapy = "127.0.0.1:0" if soapy == "free" else soapy
+    name = "-".join([part.replace(":", "-") for part in (iio, soapy) if part] + [str(next(_servers))])
     truth, log = folder / f"truth-{name}.jsonl", folder / f"server-{name}.log"
     command = [sys.executable, "-P", "-m", "hil.cli", "sim", "serve", "--truth", str(truth)]
     command += ["--iio", iio] if iio is not None else []

@@ -10,7 +10,11 @@
 
 Three fixtures, ready when they return: `simulated_iio_board` (one board), `simulated_soapy_device` (one SoapyRemote
 device) and `simulated_array` (all boards of a scene, both protocols). The mark `simulated(scene, free_running=False)`
-gives the scene: a dict, TOML text, or a path. `hil_sim` starts servers by hand.
+gives the scene: a dict, TOML text, or a path. `hil_sim` starts servers by hand, as many at a time as you like:
+
+    def test_two(hil_sim):
+        with hil_sim(scene={"seed": 1}) as one, hil_sim(scene={"seed": 2}) as two:
+            ...
 
 Every server runs in a process of its own on a free loopback address and ends with the test. Nothing of this project
 but files of standard library code is imported into the test process.
@@ -26,7 +30,7 @@ from typing import Any
 import pytest
 
 from hil.sim_scene import scene_file
-from hil.sim_server import SimServer, free_address, serve
+from hil.sim_server import SimServer, serve
 
 #: What is simulated unless the test's mark says otherwise.
 ONE_BOARD: dict[str, Any] = {"array": {"n_elements": 2}, "receiver": {"board": "pluto"}}
@@ -43,15 +47,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def hil_sim(tmp_path: Path) -> Callable[..., AbstractContextManager[SimServer]]:
-    """A factory: `hil_sim(scene=None, iio=ADDRESS, soapy=None, free_running=False)` is a context manager.
+    """A factory: `with hil_sim(scene=None, iio="free", soapy=None, free_running=False) as server:`.
 
-    scene : dict, TOML text, path or None. iio, soapy : HOST[:PORT], or None for not at all.
+    scene : dict, TOML text, path or None. iio, soapy : HOST[:PORT], "free" for a loopback address where nobody
+    listens, None for not at all.
     """
 
     def start(
         *,
         scene: dict[str, Any] | str | Path | None = None,
-        iio: str | None = "127.0.0.2",
+        iio: str | None = "free",
         soapy: str | None = None,
         free_running: bool = False,
     ) -> AbstractContextManager[SimServer]:
@@ -99,12 +104,11 @@ def _asked_for(
     options = mark.kwargs if mark else {}
     if set(options) - {"free_running"} or (mark and len(mark.args) > 1):
         pytest.fail("the mark is simulated(scene, free_running=False)")
-    address = free_address()
     with serve(
         folder,
         scene=scene_file(scene, folder),
-        iio=address if iio else None,
-        soapy=f"{address}:0" if soapy else None,
+        iio="free" if iio else None,
+        soapy="free" if soapy else None,
         free_running=bool(options.get("free_running", False)),
     ) as server:
         yield server

@@ -11,6 +11,8 @@ JSON lines, flushed one by one, readable while the scene runs. Lines have an "ev
 "transmit", "tx_scale", "tx_lo_write"  what a board sends from "scene_sample" on: "samples" of one period or of
           the first block of a stream (0: silence), "cyclic", "power_dbfs" and "scale" of its channels, and the
           "tx_phase_rad" of every chip's transmit LO.
+"tx_write"  a client wrote a transmitter's setting ("attribute", "value", of "chip"), sending or not: attenuators
+          (`..._hardwaregain`, minus the attenuation) and power-down. By IIO only.
 "table"   the table rests at "heading_deg" (clockwise from above) from "t_s" on.
 "fault"   an injected fault begins: "kind", "channel" (null: several) and what there is to say; "fault_end" where
           one ends that lasts only for a while. `fault_gain_re`, `fault_gain_im`, `fault_turn_rad_per_s`: factor of

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from drivers.iio.board_table import BoardTable, find_board
+from drivers.iio.messages import to_logging
 from hil.core.errors import (
     ConnectionLost,
     DeviceNotFound,
@@ -54,6 +55,7 @@ def import_iio() -> Any:
             f"the module iio of this environment ({getattr(iio, '__file__', '?')}) is not pylibiio",
             hint="pip uninstall iio; pip install 'pylibiio>=0.25,<1'",
         )
+    to_logging()
     return iio
 
 

@@ -27,6 +27,7 @@ _LOG.addHandler(logging.NullHandler())  # on the terminal only where the applica
 #: SoapySDR's levels (1 fatal .. 9 stream indicators) as levels of `logging`.
 _LEVELS = {1: 50, 2: 50, 3: 40, 4: 30, 5: 20, 6: 20, 7: 10, 8: 5, 9: 10}
 _WARNING = 4
+_NOTHING = 0
 _logging_of: list[Any] = []
 
 
@@ -144,6 +145,7 @@ def _quiet(module: Any) -> None:
     module.registerLogHandler(handle)
     # a thread of a driver that logs while the interpreter ends would call into what is gone
     atexit.register(module.registerLogHandler, None)
+    atexit.register(module.setLogLevel, _NOTHING)  # runs first: SoapySDR's own handler writes to the terminal
     _logging_of.append(module)
 
 

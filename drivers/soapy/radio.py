@@ -86,7 +86,7 @@ class Radio:
             ) from err
         except (*DRIVER_ERRORS, ConnectionLost) as err:
             raise DeviceNotFound(
-                f"{self.uri}: no device answers ({err})",
+                f"{self.uri}: no device answers ({str(err).removeprefix(f'{self.uri}: ')})",
                 uri=self.uri,
                 hint="SoapySDRUtil --probe=... must find it first; check cable, power and address",
             ) from err

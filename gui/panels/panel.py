@@ -14,10 +14,11 @@ class Panel(QWidget):
 
     Attributes
     ----------
-    title : of the dock.
+    title : of the dock. always : they are called while it is hidden, too: it gathers a history.
     """
 
     title = ""
+    always = False
 
     def show_picture(self, picture: Picture) -> None:
         """Every new picture, some 30 a second."""
@@ -33,3 +34,10 @@ def fill_with_plot(panel: Panel) -> pg.PlotWidget:
     column.setContentsMargins(0, 0, 0, 0)
     column.addWidget(plot)
     return plot
+
+
+def major_grid(plot: pg.PlotWidget) -> None:
+    """A grid at the labelled ticks only: drawn anew with every picture, the minor lines cost more than all curves."""
+    plot.showGrid(x=True, y=True, alpha=0.25)
+    for axis in ("bottom", "left"):
+        plot.getAxis(axis).setStyle(maxTickLevel=0)

@@ -45,10 +45,20 @@ def angle_delay(
     calibration: CalibrationOption = None,
     plot: Annotated[Path | None, typer.Option("--plot", metavar="F.png", help="Draw the map.")] = None,
     grid: Annotated[
-        str | None, typer.Option("--grid", metavar="A:B:STEP", help="Angles searched and drawn, degrees.")
+        str | None,
+        typer.Option(
+            "--grid",
+            metavar="A:B:STEP",
+            help="Angles searched and drawn, degrees; default: the whole field of view.",
+        ),
     ] = None,
     max_range: Annotated[
-        str | None, typer.Option("--max-range", metavar="M", help="Search no farther, metres.")
+        str | None,
+        typer.Option(
+            "--max-range",
+            metavar="M",
+            help="Search no farther, metres; default: all that the subcarriers tell apart.",
+        ),
     ] = None,
     paths: Annotated[
         int, typer.Option("--paths", metavar="K", min=1, max=256, help="List at most K paths.")
@@ -83,7 +93,8 @@ def angle_delay(
     """Paths over angle and delay in what an array hears of a known OFDM waveform, with one standard deviation each.
 
     Ranges are c delay/2 after the direct path from the own transmitter, which is found by itself, measured and
-    taken out of the map. Without one the strongest path is the reference, and the output says so.
+    taken out of the map. Without one the strongest path is the reference, and the output says so. They are half of the
+    way from the transmitting element over the target to the array's origin: centimetres off its distance from there.
 
     \b
     Examples:
@@ -132,7 +143,11 @@ def angle_delay(
     result = found.as_dict()
     emit(json, result)
     for p in result["paths"]:
-        speed = "" if math.isnan(p["range_rate_m_s"]) else f"  {p['range_rate_m_s']:+8.3f} m/s"
+        speed = (
+            ""
+            if math.isnan(p["range_rate_m_s"])
+            else f"  {p['range_rate_m_s']:+8.3f} +- {p['range_rate_sigma_m_s']:.2g} m/s"
+        )
         console.print(
             f"{p['angle_deg']:9.3f} +- {p['angle_sigma_deg']:.3f} degrees  {p['range_m']:10.3f} +- "
             f"{p['range_sigma_m']:.3f} m  {p['power_db']:7.1f} dB{speed}",
@@ -140,8 +155,10 @@ def angle_delay(
         )
     if not result["paths"]:
         console.print("no path above the noise")
+    span = result["unambiguous_speed_m_s"]
+    told = "" if math.isnan(span) else f"; speeds are told apart within +-{span:.4g} m/s"
     console.print(
-        f"ranges count from the {result['delay_reference']}; range bin {result['range_bin_m']:.4g} m",
+        f"ranges count from the {result['delay_reference']}; range bin {result['range_bin_m']:.4g} m{told}",
         highlight=False,
     )
     for note in found.notes:

@@ -13,7 +13,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from hil.cli.calib_words import decibel, describe_calibration, with_sigmas
+from hil.cli.calib_words import decibel, describe_calibration, with_changes, with_sigmas
 from hil.cli.info import print_fields
 from hil.cli.options import RelearnOption, StaleOption, is_device
 from hil.cli.output import JsonOption, console, emit
@@ -146,42 +146,32 @@ def _streams(source: str) -> list[StreamInfo]:
 @app.command()
 def diff(first: WhichArgument, second: WhichArgument, json: JsonOption = None) -> None:
     """Compare two calibrations element by element, both in the same gauge: hil calib diff old.h5 new.h5"""
-    from hil.core.gauge import canonical
+    from hil.store.difference import difference
 
     a, b = find(first), find(second)
-    if a.geometry.n_elements != b.geometry.n_elements:
-        raise ConfigError(
-            f"{a.geometry.n_elements} and {b.geometry.n_elements} elements: nothing to compare",
-            hint="compare calibrations of one array",
-        )
-    x, y = canonical(a.impairments), canonical(b.impairments)
-    ratio = y.gain / x.gain
-    moved_m = y.position_error_m - x.position_error_m
-    angles_deg = np.linspace(-60.0, 60.0, 121)
-    tables = [c.impairments.angle_table_deg for c in (a, b)]
-    low = max((float(t[0]) for t in tables if t is not None), default=-60.0)
-    high = min((float(t[-1]) for t in tables if t is not None), default=60.0)
-    angles_deg = angles_deg[(angles_deg >= low) & (angles_deg <= high)]
-    p, q = (c.steering(angles_deg, a.fc_hz) for c in (a, b))
-    match = np.abs(np.sum(p.conj() * q, axis=0)) / (np.linalg.norm(p, axis=0) * np.linalg.norm(q, axis=0))
+    d = difference(a, b)
+    x, y = a.impairments, b.impairments
     _show(
         {
-            "first": a.id,
-            "second": b.id,
-            "same_device": a.device_serial == b.device_serial,
-            "same_epoch": a.epoch is not None and a.epoch == b.epoch,
-            "same_geometry": a.geometry.equals(b.geometry),
-            "manifold_correlation_min": float(match.min()) if len(match) else None,
-            "coupling_change_max": float(np.max(np.abs(y.coupling - x.coupling))),
+            "first": d.first,
+            "second": d.second,
+            "same_device": d.same_device,
+            "same_epoch": d.same_epoch,
+            "same_geometry": d.same_geometry,
+            "manifold_correlation_min": None if math.isnan(d.correlation_min) else d.correlation_min,
+            "coupling_change_max": d.coupling_change,
             "elements": [
                 {
                     "element": m,
-                    "gain_change_db": 20 * math.log10(abs(ratio[m])),
-                    "phase_change_deg": float(np.degrees(np.angle(ratio[m]))),
-                    "position_change_m": moved_m[m].tolist(),
-                    "delay_change_s": float(y.delay_s[m] - x.delay_s[m]),
-                    "delay_change_ps": 1e12 * float(y.delay_s[m] - x.delay_s[m]),
-                    "sigma_delay_ps": 1e12 * math.hypot(a.sigma.delay_s[m], b.sigma.delay_s[m]),
+                    "gain_change_db": float(d.gain_db[m]),
+                    "sigma_gain_db": float(d.sigma_gain_db[m]),
+                    "phase_change_deg": float(d.phase_deg[m]),
+                    "sigma_phase_deg": float(d.sigma_phase_deg[m]),
+                    "position_change_m": d.position_m[m].tolist(),
+                    "sigma_position_m": d.sigma_position_m[m].tolist(),
+                    "delay_change_s": float(d.delay_s[m]),
+                    "delay_change_ps": 1e12 * float(d.delay_s[m]),
+                    "sigma_delay_ps": 1e12 * float(d.sigma_delay_s[m]),
                     "iq_image_change_db": decibel(abs(y.iq_image[m] - x.iq_image[m])),
                     "iq_image_sigmas": _apart(
                         x.iq_image, y.iq_image, (a.sigma.iq_image, b.sigma.iq_image), m
@@ -189,10 +179,11 @@ def diff(first: WhichArgument, second: WhichArgument, json: JsonOption = None) -
                     "dc_change_dbfs": decibel(abs(y.dc_offset[m] - x.dc_offset[m])),
                     "dc_sigmas": _apart(x.dc_offset, y.dc_offset, (a.sigma.dc_offset, b.sigma.dc_offset), m),
                 }
-                for m in range(len(ratio))
+                for m in range(len(d.gain_db))
             ],
         },
         json,
+        with_changes,
     )
 
 
@@ -238,7 +229,7 @@ def apply(
 @app.command()
 def export(
     which: WhichArgument,
-    out: Annotated[Path, typer.Argument(metavar="OUT")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="File to write; one that is there is replaced.")],
     format: Annotated[
         str | None, typer.Option("--format", help="h5, mat, npz, json or csv; default: by OUT's ending.")
     ] = None,
@@ -294,6 +285,7 @@ def history(serial: SerialOption = None, json: JsonOption = None) -> None:
             "fc_hz": entry.fc_hz,
             "converged": entry.converged,
             "added_utc": entry.added_utc,
+            "note": entry.note,
         }
         for entry in store.history(serial)
     ]
@@ -319,11 +311,30 @@ def redo(serial: SerialOption = None, json: JsonOption = None) -> None:
 
 
 @app.command()
-def restore(identity: Annotated[str, typer.Argument(metavar="ID")], json: JsonOption = None) -> None:
+def restore(
+    identity: Annotated[
+        str, typer.Argument(metavar="ID", help="As hil calib history lists it, or how it begins.")
+    ],
+    json: JsonOption = None,
+) -> None:
     """Make a stored calibration current again: hil calib restore 3f2a"""
     from hil.store import Store
 
     _moved(Store().restore(identity), json)
+
+
+@app.command()
+def note(
+    identity: Annotated[
+        str, typer.Argument(metavar="ID", help="As hil calib history lists it, or how it begins.")
+    ],
+    text: Annotated[str, typer.Argument(help='One line; "" takes it away.')],
+    json: JsonOption = None,
+) -> None:
+    """Write a line to a stored calibration: hil calib note 3f2a "cold start, chamber 2" """
+    from hil.store import Store
+
+    _show({"id": Store().note(identity, text), "note": " ".join(text.split())}, json)
 
 
 def _moved(current: str | None, json: str | None) -> None:

@@ -86,6 +86,22 @@ def with_sigmas(element: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def with_changes(element: dict[str, Any]) -> dict[str, Any]:
+    """An element of `hil calib diff` for people: each change with its standard deviation."""
+    e = element
+    return {
+        "element": e["element"],
+        "gain / dB": _measured(e["gain_change_db"], e["sigma_gain_db"], 3),
+        "phase / degrees": _measured(e["phase_change_deg"], e["sigma_phase_deg"], 3),
+        "position / mm": " ".join(
+            _measured(1e3 * v, 1e3 * s, 3) for v, s in zip(e["position_change_m"], e["sigma_position_m"], strict=True)
+        ),
+        "delay / ps": _measured(e["delay_change_ps"], e["sigma_delay_ps"], 1),
+        "IQ image / dB": _measured(e["iq_image_change_db"], None, 2),
+        "DC / dBFS": _measured(e["dc_change_dbfs"], None, 2),
+    }  # fmt: skip
+
+
 def _measured(value: float | None, sigma: float | None, digits: int) -> str:
     if value is None:
         return "-"

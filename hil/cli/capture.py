@@ -36,9 +36,11 @@ def capture(
         ),
     ],
     samples: Annotated[
-        str | None, typer.Option("--samples", metavar="N", help="Samples per channel, e.g. 1M.")
+        str | None, typer.Option("--samples", metavar="N", help="Samples per channel, e.g. 1M; or --seconds.")
     ] = None,
-    seconds: Annotated[str | None, typer.Option("--seconds", metavar="S", help="Length in seconds.")] = None,
+    seconds: Annotated[
+        str | None, typer.Option("--seconds", metavar="S", help="Length, e.g. 2 or '500 ms'; or --samples.")
+    ] = None,
     fc: FcOption = None,
     fs: FsOption = None,
     gain: GainOption = None,
@@ -64,6 +66,7 @@ def capture(
       hil capture iio:ip:192.168.2.1 rec.sigmf-meta --seconds 1 --transmit ofdm.toml --tx-attenuation 40
     """
     from hil.jobs.capture import capture_to_file
+    from hil.session_summary import loss_words
 
     if (samples is None) == (seconds is None):
         raise ConfigError("give either --samples or --seconds", where="hil capture", hint="--seconds 2")
@@ -88,11 +91,12 @@ def capture(
         )  # fmt: skip
     summary = result.summary
     emit(json, result.as_dict())
-    lost = f"{summary.lost} samples lost in {summary.gaps} gaps" if summary.gaps else "no sample lost"
-    lost += "" if summary.lost_exact else " (the device does not tell how many)"
+    lost = loss_words(result.session.lost, result.session.gaps, result.session.lost_unknown)
+    seconds = format_si(summary.samples / result.stream.fs_hz, "s", 4)
     console.print(
-        f"{summary.samples} samples per channel ({format_si(summary.samples / result.stream.fs_hz, 's', 4)}) of "
-        f"{result.stream.n_channels} channels in {out}: {lost}"
+        f"{summary.samples} samples per channel ({seconds}) of {result.stream.n_channels} channels in {out}: {lost}"
+        if summary.samples
+        else f"nothing was recorded, no {out} is left"
     )
     if result.transmitted is not None:
         sent = result.transmitted
@@ -101,7 +105,8 @@ def capture(
             f"{', '.join(f'{a:g}' for a in sent.attenuation_db)} dB attenuation; silent now"
         )
     if summary.overloads:
-        console.print(f"[yellow]{summary.overloads} samples at full scale: lower the gain[/]")
+        attenuate = ", or transmit with a higher --tx-attenuation" if result.transmitted is not None else ""
+        console.print(f"[yellow]{summary.overloads} samples at full scale: lower the gain{attenuate}[/]")
     return 130 if result.interrupted else 0
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from hil.cli.output import JsonOption, console, emit, print_problem
+from hil.cli.output import JsonOption, console, emit, print_problem, print_table
 
 
 def demo(
@@ -49,14 +48,15 @@ def demo(
     if seed is not None:
         loaded = replace(loaded, seed=seed)
     result = run_demo(loaded, out, lambda text: console.print(text, highlight=False, markup=False))
-    table = Table("", "nominal array", "learned", "true array")
-    for label, key in (
-        ("direction error / degrees rms", "doa_rmspe_deg"),
-        ("manifold error", "manifold_error"),
-    ):
-        rows = (result.outcome.before, result.outcome.after, result.outcome.known)
-        table.add_row(label, *(f"{row[key]:.4g}" for row in rows))
-    console.print(table)
+    errors = (result.outcome.before, result.outcome.after, result.outcome.known)
+    rows = [
+        (label, *(f"{error[key]:.4g}" for error in errors))
+        for label, key in (
+            ("direction error / degrees rms", "doa_rmspe_deg"),
+            ("manifold error", "manifold_error"),
+        )
+    ]
+    print_table(("", "nominal array", "learned", "true array"), rows)
     for name, path in result.files.items():
         console.print(f"{name:>12}: {path}", highlight=False)
     emit(json, result.as_dict())

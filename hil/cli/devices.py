@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from hil.cli.output import JsonOption, console, emit
+from hil.cli.output import JsonOption, console, emit, print_table
 
 
 def devices(
@@ -30,10 +29,9 @@ def devices(
 
     found = list_devices(discover)
     emit(json, {"devices": found})
-    table = Table("URI", "driver", "model", "serial", "channels")
-    for row in found:
-        table.add_row(*(str(row.get(key, "")) for key in ("uri", "driver", "model", "serial", "n_channels")))
-    console.print(table)
+    keys = ("uri", "driver", "model", "serial", "n_channels")
+    rows = [[str(row.get(key, "")) for key in keys] for row in found]
+    print_table(("URI", "driver", "model", "serial", "channels"), rows)
     for family, example in (
         ("iio", "IIO board found here. Name one by address: hil capture iio:ip:192.168.2.1 ..."),
         (

@@ -52,7 +52,8 @@ def diagnose(
         ),
     ] = False,
     fc: Annotated[
-        str | None, typer.Option("--fc", metavar="HZ", help="Carrier, for an array without a recording.")
+        str | None,
+        typer.Option("--fc", metavar="HZ", help="Carrier; needed for an array without a recording."),
     ] = None,
     threshold: Annotated[
         float, typer.Option("--threshold", help="Ambiguity from which directions count as alike, 0..1.")
@@ -60,7 +61,9 @@ def diagnose(
     sigma_limit: Annotated[
         float | None,
         typer.Option(
-            "--sigma-limit", metavar="DEG", help="Uncertainty from which a direction counts as blind."
+            "--sigma-limit",
+            metavar="DEG",
+            help="Uncertainty from which a direction counts as blind; default: three times the smallest.",
         ),
     ] = None,
     plot: Annotated[

@@ -16,11 +16,17 @@ if TYPE_CHECKING:
 
 def gui(
     device: Annotated[
-        str, typer.Argument(metavar="[DEVICE]", help="Device URI; without it the simulated array.")
-    ] = "sim:",
+        str | None,
+        typer.Argument(
+            metavar="[DEVICE]",
+            help="Device URI: connected, streamed and learned from at once. Without it the window opens on the first "
+            "steps with the simulated array.",
+        ),
+    ] = None,
     array: Annotated[
-        str, typer.Option("--array", metavar="SPEC", help="The array, e.g. ula:8:0.5.")
-    ] = "ula:8:0.5",
+        str | None,
+        typer.Option("--array", metavar="SPEC", help="The array, e.g. ula:8:0.5; else as the source says."),
+    ] = None,
     support: Annotated[
         str, typer.Option("--support", metavar="A:B", help="Directions that the emitters fill.")
     ] = "-60:60",

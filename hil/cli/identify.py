@@ -7,10 +7,9 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.table import Table
 
 from hil.cli.options import ArrayOption, FcOption, SourcesOption, is_device
-from hil.cli.output import JsonOption, console, emit, print_problem
+from hil.cli.output import JsonOption, console, emit, print_problem, print_table
 from hil.core.errors import ConfigError
 from hil.core.units import parse_quantity
 
@@ -156,17 +155,10 @@ def _show(done: object) -> None:
         return
     for line in found.text().splitlines():
         console.print(line, highlight=False, markup=False)
-    table = Table(
-        "element",
-        "gain / dB",
-        "phase / degrees",
-        "x / mm",
-        "y / mm",
-        "z / mm",
-        title="one standard deviation",
-    )
+    rows = []
     for m in range(done.n_elements):
         values = (found.sigma.gain_db[m], found.sigma.phase_deg[m], *(1e3 * found.sigma.position_m[m]))
-        table.add_row(str(m + 1), *("-" if np.isnan(v) else f"{v:.2g}" for v in values))
-    console.print(table)
+        rows.append([str(m + 1), *("-" if np.isnan(v) else f"{v:.2g}" for v in values)])
+    names = ("element", "gain / dB", "phase / degrees", "x / mm", "y / mm", "z / mm")
+    print_table(names, rows, title="one standard deviation")
     console.print(f"({found.gauge})", highlight=False, markup=False)

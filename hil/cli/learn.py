@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from hil.cli.options import (
     ArrayOption,
@@ -19,19 +19,28 @@ from hil.cli.options import (
     refuse_tuning,
     rx_config,
 )
-from hil.cli.output import JsonOption, console, emit, print_problem
+from hil.cli.output import JsonOption, console, emit, print_problem, print_table
 from hil.core.errors import CalibrationError, ConfigError
 from hil.core.units import parse_quantity
 
 if TYPE_CHECKING:
     from calib.race import RaceResult
     from calib.result import Progress
+    from hil.core.calibration import Calibration
     from hil.jobs.learn_labels import LabelSource
 
 
 def learn(
     source: Annotated[str, typer.Argument(metavar="INPUT", help="Device URI or recording.")],
-    out: Annotated[Path, typer.Option("--out", metavar="F.h5", help="Calibration file to write.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            metavar="F.h5",
+            help="Calibration file to write. One that is there is replaced, and kept: in the store or under a name "
+            "of its own.",
+        ),
+    ],
     method: Annotated[
         str,
         typer.Option(
@@ -111,7 +120,9 @@ def learn(
     truth: Annotated[
         Path | None,
         typer.Option(
-            "--truth", metavar="FILE", help="Truth file of the simulator: adds errors before and after."
+            "--truth",
+            metavar="FILE",
+            help="Truth file of the simulator: adds errors before and after. Not with --waveform or channel responses.",
         ),
     ] = None,
     json: JsonOption = None,
@@ -162,7 +173,7 @@ def learn(
         positions = 0.0 if method in CSI_METHODS else 0.1
     if not 0 <= positions < 10:
         raise ConfigError("must be between 0 and 10 wavelengths", where="--position-std")
-    _check_out(out)
+    earlier = _check_out(out)
     settings = LearnSettings(
         method=method, n_sources=parse_sources(sources), support_deg=parse_support(support),
         anchors_deg=parse_anchors(anchor), position_std_wavelengths=positions, seed=seed,
@@ -203,7 +214,10 @@ def learn(
             elif waveform is not None:
                 refuse_tuning(fc, fs, gain)
                 if truth is not None:
-                    raise ConfigError("not with --waveform", where="--truth", hint="leave the option out")
+                    raise ConfigError(
+                        "not with --waveform: its errors are worked out for directions of arrival",
+                        where="--truth", hint="leave the option out",
+                    )  # fmt: skip
                 learned = learn_waveform(
                     path, waveform, settings, array=array, seconds=length_s, labels=known, progress=progress,
                     direct="auto" if direct_path is None else "yes" if direct_path else "no",
@@ -221,9 +235,12 @@ def learn(
                     labels=known,
                     progress=progress,
                 )
+    kept = "" if earlier is None or learned.calibration is None else _set_aside(earlier, out)
     keep(learned, out)
     emit(json, learned.as_dict())
     _show(learned)
+    if kept:
+        console.print(kept, highlight=False, markup=False)
     return 4 if learned.problem is not None else 0
 
 
@@ -277,7 +294,8 @@ def _refuse_with_responses(truth: Path | None, seconds: str | None) -> None:
             raise ConfigError("not for channel responses", where=option, hint="leave the option out")
 
 
-def _check_out(out: Path) -> None:
+def _check_out(out: Path) -> Calibration | None:
+    """The calibration that the file holds already. Raises ConfigError for what must not be replaced."""
     if not out.parent.is_dir():
         raise ConfigError(f"no folder {out.parent}", where="--out", hint="make it first")
     if out.is_dir():
@@ -286,11 +304,26 @@ def _check_out(out: Path) -> None:
         from hil import store
 
         try:
-            store.load(out)
+            return store.load(out)
         except CalibrationError as err:
             raise ConfigError(
                 f"{out} exists and is not a calibration", where="--out", hint="choose another name"
             ) from err
+    return None
+
+
+def _set_aside(earlier: Calibration, out: Path) -> str:
+    """See that the calibration which is about to be replaced stays, and say where."""
+    from hil.store import Store
+
+    if any(entry.id == earlier.id for entry in Store().history()):
+        return f"{out} held {earlier.id}, which is in the store: hil calib restore, or hil calib export {earlier.id} F.h5"
+    other = out.with_name(f"{out.stem}.{earlier.id[:8]}{out.suffix}")
+    try:
+        shutil.copy2(out, other)
+    except OSError as err:
+        raise ConfigError(f"cannot keep {out} as {other}: {err.strerror}", where="--out") from err
+    return f"the calibration that {out} held is now {other}"
 
 
 def _show(learned: object) -> None:
@@ -314,10 +347,9 @@ def _show(learned: object) -> None:
             if note != offer:
                 console.print(f"note: {note}", highlight=False, markup=False)
     if learned.outcome is not None:
-        table = Table("", "nominal", "learned", "true array")
-        rows = (learned.outcome.before, learned.outcome.after, learned.outcome.known)
-        table.add_row("direction error / degrees rms", *(_degrees(r["doa_rmspe_deg"]) for r in rows))
-        console.print(table)
+        errors = (learned.outcome.before, learned.outcome.after, learned.outcome.known)
+        row = ("direction error / degrees rms", *(_degrees(e["doa_rmspe_deg"]) for e in errors))
+        print_table(("", "nominal", "learned", "true array"), [row])
     if learned.file:
         offered = " (offered, not applied)" if learned.race is not None else ""
         console.print(f"wrote {learned.file}{offered}", highlight=False)

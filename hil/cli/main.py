@@ -25,7 +25,7 @@ import typer.core
 
 from hil import __version__
 from hil.cli.output import console, devnull_stdout, emit_failure, failure_details
-from hil.core.errors import HilError
+from hil.core.errors import HilError, UnsupportedSetting
 
 #: name -> (module, attribute, one line of help). `app` is a group of its own, anything else one command.
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -61,8 +61,18 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "gui": ("hil.cli.gui", "gui", "Open the desktop application."),
 }
 
+#: What the options of a device set, by the name that drivers give it.
+_OPTION_OF = {
+    "fc_hz": "--fc", "fs_hz": "--fs", "gain_db": "--gain", "attenuation_db": "--tx-attenuation",
+    "channels": "--tx-channel",
+}  # fmt: skip
+
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 _HINT = "hil --help lists the commands, hil COMMAND --help their options"
+
+
+class _Interrupted(Exception):
+    """Ctrl-C in a command: the command line parser would make a bare exit code of KeyboardInterrupt."""
 
 
 class LazyGroup(typer.core.TyperGroup):
@@ -77,6 +87,13 @@ class LazyGroup(typer.core.TyperGroup):
         """The subcommand, imported now."""
         del ctx
         return load_command(cmd_name) if cmd_name in COMMANDS else None
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the subcommand. Raises _Interrupted."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            raise _Interrupted from stop
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """List the commands without importing them."""
@@ -162,8 +179,8 @@ def call(args: list[str]) -> int:
         return result if isinstance(result, int) else 0
     except typer.Exit as leave:
         return leave.exit_code
-    except (typer.Abort, KeyboardInterrupt):
-        return _fail(args, "interrupted", "", 130)
+    except (typer.Abort, KeyboardInterrupt, _Interrupted):
+        return _fail(args, "interrupted", "", 130, status="interrupted")
     except typer.TyperException as err:
         message = err.format_message() if hasattr(err, "format_message") else str(err)  # pyright: ignore
         if type(err).__name__ == "NoArgsIsHelpError":
@@ -171,7 +188,7 @@ def call(args: list[str]) -> int:
             return 2
         return _fail(args, message.replace("\n", " "), _HINT, 2)
     except HilError as err:
-        return _fail(args, str(err), err.hint, err.exit_code, **failure_details(err))
+        return _fail(args, _as_typed(err, args), err.hint, err.exit_code, **failure_details(err))
     except BrokenPipeError:
         devnull_stdout()
         return 0
@@ -181,6 +198,17 @@ def call(args: list[str]) -> int:
     except Exception as err:  # noqa: BLE001 - the top of the program: log it and say where
         where = _log_unexpected(args)
         return _fail(args, f"unexpected {type(err).__name__}: {err}", f"please report this with {where}", 3)
+
+
+def _as_typed(err: HilError, args: list[str]) -> str:
+    """The message; what a device cannot do is named by the option that asked for it."""
+    if not isinstance(err, UnsupportedSetting) or err.field not in _OPTION_OF:
+        return str(err)
+    option, asked = _OPTION_OF[err.field], err.requested
+    if not any(arg == option or arg.startswith(f"{option}=") for arg in args):
+        return str(err)
+    shown = (" ".join(f"{value:.10g}" for value in asked) or "''") if isinstance(asked, tuple) else asked
+    return f"{option} {shown}: the device allows {err.allowed}"
 
 
 def _json_target(args: list[str]) -> str | None:

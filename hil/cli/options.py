@@ -14,7 +14,7 @@ from hil.core.units import parse_quantity
 
 ArrayOption = Annotated[
     str | None,
-    typer.Option("--array", metavar="SPEC", help="The array: ula:ELEMENTS:SPACING or uca:ELEMENTS:RADIUS in wavelengths, or a TOML file with positions and ports."),
+    typer.Option("--array", metavar="SPEC", help="The array: ula:ELEMENTS:SPACING or uca:ELEMENTS:RADIUS in wavelengths, or a TOML file with positions and ports; default: what the recording or scene states."),
 ]  # fmt: skip
 FcOption = Annotated[
     str | None,
@@ -24,7 +24,7 @@ FsOption = Annotated[
     str | None,
     typer.Option("--fs", metavar="HZ", help="Sample rate, e.g. 2.5M; default: as the device is set."),
 ]
-GainOption = Annotated[str | None, typer.Option("--gain", metavar="DB", help="Manual gain in dB: one number, or '10 12 ...' for each channel.")]  # fmt: skip
+GainOption = Annotated[str | None, typer.Option("--gain", metavar="DB", help="Manual gain in dB: one number, or '10 12 ...' for each channel; default: as the device is set.")]  # fmt: skip
 SourcesOption = Annotated[str, typer.Option("--sources", metavar="K", help="Emitters at a time, or auto.")]
 CalibrationOption = Annotated[
     Path | None, typer.Option("--calibration", metavar="FILE", help="Calibration file of this array.")

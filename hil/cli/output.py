@@ -10,12 +10,17 @@ import json
 import math
 import os
 import sys
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
+from rich.cells import cell_len
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from hil.core.errors import ConfigError, HilError
 
@@ -75,6 +80,53 @@ def write_line(text: str) -> None:
     except OSError as err:
         devnull_stdout()  # what waits in the buffer must not fail again at exit
         raise ConfigError(f"cannot write to stdout: {err.strerror}", where="--json") from err
+
+
+def print_values(values: Mapping[str, str]) -> None:
+    """Names and texts, one below the other, broken between words; a word that is too long is left whole."""
+    indent = 2 + max(map(cell_len, values), default=0)
+    for name, text in values.items():
+        console.print(
+            textwrap.fill(
+                text or "-", max(console.width - 1, indent + 20), initial_indent=f"{name:<{indent}}",
+                subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False,
+            ),
+            markup=False, highlight=False,
+        )  # fmt: skip
+
+
+def print_table(names: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
+    """A table that loses nothing in a narrow terminal: columns that do not fit follow in a table below.
+
+    Every part repeats the first column. A single column wider than the terminal is broken inside it.
+    """
+    widths = [
+        max(
+            cell_len(line)
+            for text in (name, *(row[k] for row in rows))
+            for line in (text.splitlines() or [""])
+        )
+        for k, name in enumerate(names)
+    ]
+    for part in _parts(widths, console.width):
+        table = Table(title=title or None, title_justify="left")
+        for k in part:
+            table.add_column(Text(names[k]), overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(row[k]) for k in part))
+        console.print(table, soft_wrap=False)
+
+
+def _parts(widths: Sequence[int], width: int) -> Iterator[list[int]]:
+    """Columns of each part: as many as fit `width` with their frame of three cells a column and one more."""
+    part, used = [0], widths[0] + 4
+    for k in range(1, len(widths)):
+        if used + widths[k] + 3 > width and len(part) > 1:
+            yield part
+            part, used = [0], widths[0] + 4
+        part.append(k)
+        used += widths[k] + 3
+    yield part
 
 
 def print_problem(problem: HilError) -> None:

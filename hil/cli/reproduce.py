@@ -8,9 +8,8 @@ from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table as RichTable
 
-from hil.cli.output import JsonOption, console, emit
+from hil.cli.output import JsonOption, console, emit, print_table
 from hil.core.errors import ConfigError
 
 
@@ -102,13 +101,9 @@ def reproduce(
 
 def _show(name: str, checks: Any, failed: dict[str, str], page: str) -> None:
     if checks:
-        table = RichTable(title=name)
-        for column in ("what", "published", "ours", "to reach", "reached"):
-            table.add_column(column)
-        words = {True: "[green]yes[/]", False: "[bold red]no[/]", None: "not judged"}
-        for check in checks:
-            table.add_row(check.what, check.published, check.ours, check.bar, words[check.met])
-        console.print(table)
+        words = {True: "yes", False: "NO", None: "not judged"}
+        rows = [(check.what, check.published, check.ours, check.bar, words[check.met]) for check in checks]
+        print_table(("what", "published", "ours", "to reach", "reached"), rows, title=name)
     for key, error in failed.items():
         console.print(f"[bold red]failed[/] {key}: {error}", highlight=False)
     console.print(f"page: {page}", highlight=False)

@@ -127,7 +127,7 @@ sources = 1                         # or "auto"
 @app.command("new")
 def new(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Scene file to write.")],
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it is there.")] = False,
     json: JsonOption = None,
 ) -> None:
     """Write the default scene with a comment on every key.
@@ -137,10 +137,10 @@ def new(
       hil scene new my.toml && hil scene show my.toml --plot my.png
     """
     try:
-        with out.open("w" if force else "x", encoding="utf-8") as file:
+        with out.open("w" if overwrite else "x", encoding="utf-8") as file:
             file.write(_NEW)
     except FileExistsError:
-        raise ConfigError("is there already", where=str(out), hint="add --force to overwrite it") from None
+        raise ConfigError(f"{out} exists", hint="choose another name, or --overwrite") from None
     except (OSError, ValueError) as err:
         raise ConfigError(f"cannot write: {err}", where=str(out)) from err
     emit(json, {"files": {"scene": str(out)}})

@@ -34,7 +34,10 @@ def spectrum(
     ] = "auto",
     method: Annotated[str, typer.Option("--method", help="music, capon or bartlett.")] = "music",
     grid: Annotated[
-        str | None, typer.Option("--grid", metavar="A:B:STEP", help="Angles searched, degrees.")
+        str | None,
+        typer.Option(
+            "--grid", metavar="A:B:STEP", help="Angles searched, degrees; default: the whole field of view."
+        ),
     ] = None,
     plot: Annotated[Path | None, typer.Option("--plot", metavar="F.png", help="Draw the spectrum.")] = None,
     at: Annotated[float, typer.Option("--at", metavar="S", help="Where in a recording, seconds.")] = 0.0,
@@ -65,7 +68,8 @@ def spectrum(
       hil spectrum rec.sigmf-meta --calibration array.h5 --plot spectrum.png
       hil spectrum sim: --array ula:8:0.5 --follow
     """
-    from hil.jobs.spectrum import Directions, SpectrumSettings, of_device, of_recording, parse_grid
+    from hil.jobs.directions import Directions, SpectrumSettings
+    from hil.jobs.spectrum import of_device, of_recording, parse_grid
     from hil.learning.settings import parse_sources
 
     if method not in ("music", "capon", "bartlett"):
@@ -108,8 +112,11 @@ def spectrum(
         _plot(directions, plot)
     emit(json, directions.as_dict())
     for angle, sigma in zip(directions.doa_deg, directions.sigma_deg, strict=True):
-        console.print(f"{angle:9.3f} degrees  +- {sigma:.3f}", highlight=False)
-    if not len(directions.doa_deg):
+        deviation = f"+- {sigma:.3f}" if np.isfinite(sigma) else "+- not determined"
+        console.print(f"{angle:9.3f} degrees  {deviation}", highlight=False)
+    if directions.note:
+        console.print(directions.note, style="yellow", markup=False, highlight=False)
+    if not len(directions.doa_deg) and directions.determined:
         console.print("no emitter above the noise")
     if directions.used is not None:
         words = f" ({directions.used.words})" if directions.used.words else ""

@@ -30,42 +30,53 @@ new = typer.Typer(
 app.add_typer(new, name="new")
 
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="File to write: .toml or .sigmf-meta.")]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite the file if it is there.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it is there.")]
 Plot = Annotated[
-    Path | None, typer.Option("--plot", metavar="F.png", help="Draw spectrum, samples and constellation.")
+    Path | None,
+    typer.Option("--plot", metavar="F.png", help="Draw spectrum, samples and constellation to a picture."),
 ]
-Subcarriers = Annotated[int | None, typer.Option("--subcarriers", metavar="N", help="Width in subcarriers.")]
 Spacing = Annotated[
     str | None, typer.Option("--spacing", metavar="HZ", help="Between subcarriers; default 15 kHz.")
 ]
-Cp = Annotated[int | None, typer.Option("--cp", metavar="N", help="Samples of the cyclic prefix.")]
 Fs = Annotated[
     str | None,
     typer.Option(
-        "--fs", metavar="HZ", help="Sample rate, a multiple of the spacing; default: a power of two of it."
+        "--fs",
+        metavar="HZ",
+        help="Sample rate, a whole multiple of the spacing; default: the least power of two of it that leaves a "
+        "fifth of the band free, 16 or more.",
     ),
 ]
 Backoff = Annotated[
     str | None,
     typer.Option("--backoff", metavar="DB", help="Of the greatest |I| or |Q| under full scale; default 1."),
 ]
+#: Settings that one option makes each, by their key in files: errors name what was typed.
+_OPTION = {
+    "n_subcarriers": "--subcarriers", "spacing_hz": "--spacing", "cp_samples": "--cp", "n_fft": "--fs",
+    "n_symbols": "--symbols", "modulation": "--modulation", "seed": "--seed", "pilots": "--pilots",
+    "pilot_spacing": "--pilot-spacing", "backoff_db": "--backoff", "comb": "--comb", "comb_offset": "--comb-offset",
+    "cyclic_shift": "--cyclic-shift", "n_ports": "--ports", "port": "--port", "n_id": "--n-id", "v": "--v",
+    "sequence": "--sequence", "fs_hz": "--fs", "offset_hz": "--offset", "bandwidth_hz": "--bandwidth",
+    "n_samples": "--samples",
+}  # fmt: skip
 
 
 @new.command("ofdm")
 def new_ofdm(
     out: Out,
-    subcarriers: Subcarriers = None,
+    subcarriers: Annotated[int | None, typer.Option("--subcarriers", metavar="N", help="How many are sent; default 64.")] = None,
     spacing: Spacing = None,
     fs: Fs = None,
-    cp: Cp = None,
-    symbols: Annotated[int | None, typer.Option("--symbols", metavar="N", help="Of a period; default 10.")] = None,
-    modulation: Annotated[str | None, typer.Option("--modulation", metavar="M", help="qpsk or 16qam.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Draws the symbols.")] = None,
-    pilots: Annotated[str | None, typer.Option("--pilots", metavar="P", help="all, or comb: the receiver knows every --pilot-spacing-th only.")] = None,
-    pilot_spacing: Annotated[int | None, typer.Option("--pilot-spacing", metavar="N", help="Default 4.")] = None,
+    cp: Annotated[int | None, typer.Option("--cp", metavar="N", help="Samples of the cyclic prefix, at most those of the symbol, fs / spacing; default: an eighth of them.")] = None,
+    symbols: Annotated[int | None, typer.Option("--symbols", metavar="N", help="OFDM symbols of a period; default 10.")] = None,
+    modulation: Annotated[str | None, typer.Option("--modulation", metavar="M", help="qpsk or 16qam; default qpsk.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Draws the symbols; default 0.")] = None,
+    pilots: Annotated[str | None, typer.Option("--pilots", metavar="P", help="all, or comb: the receiver knows every --pilot-spacing-th only; default all.")] = None,
+    pilot_spacing: Annotated[int | None, typer.Option("--pilot-spacing", metavar="N", help="Subcarriers from comb pilot to comb pilot; default 4.")] = None,
     dc: Annotated[bool, typer.Option("--dc", help="Send the subcarrier at the carrier, too.")] = False,
     backoff: Backoff = None,
-    force: Force = False,
+    overwrite: Overwrite = False,
     plot: Plot = None,
     json: JsonOption = None,
 ) -> None:  # fmt: skip
@@ -80,26 +91,26 @@ def new_ofdm(
         "n_subcarriers": subcarriers, "cp_samples": cp, "n_symbols": symbols, "modulation": modulation,
         "seed": seed, "pilots": pilots, "pilot_spacing": pilot_spacing, "dc": dc or None,
     }  # fmt: skip
-    _write("ofdm", settings | _rates(spacing, fs, backoff), out, force, plot, json)
+    _write("ofdm", settings | _rates(spacing, fs, backoff), out, overwrite, plot, json)
 
 
 @new.command("srs")
 def new_srs(
     out: Out,
-    subcarriers: Subcarriers = None,
+    subcarriers: Annotated[int | None, typer.Option("--subcarriers", metavar="N", help="Width of the band in subcarriers, a multiple of the comb; default 96.")] = None,
     spacing: Spacing = None,
     fs: Fs = None,
-    cp: Cp = None,
-    comb: Annotated[int | None, typer.Option("--comb", metavar="N", help="2, 4 or 8: every N-th is sent.")] = None,
-    comb_offset: Annotated[int | None, typer.Option("--comb-offset", metavar="N", help="First of them; default 1.")] = None,
-    cyclic_shift: Annotated[int | None, typer.Option("--cyclic-shift", metavar="N", help="Below 8, 12, 6 for comb 2, 4, 8.")] = None,
-    ports: Annotated[int | None, typer.Option("--ports", metavar="N", help="Antenna ports: 1, 2 or 4.")] = None,
-    port: Annotated[int | None, typer.Option("--port", metavar="N", help="The port of this waveform, from 0.")] = None,
-    n_id: Annotated[int | None, typer.Option("--n-id", metavar="N", help="Sequence identity 0..1023.")] = None,
-    sequence: Annotated[str | None, typer.Option("--sequence", metavar="S", help="38.211, or zadoff-chu for other lengths.")] = None,
-    symbols: Annotated[int | None, typer.Option("--symbols", metavar="N", help="Equal symbols of a period.")] = None,
+    cp: Annotated[int | None, typer.Option("--cp", metavar="N", help="Samples of the cyclic prefix, at most those of the symbol, fs / spacing; default: 9/128 of them.")] = None,
+    comb: Annotated[int | None, typer.Option("--comb", metavar="N", help="2, 4 or 8: every N-th subcarrier is sent; default 2.")] = None,
+    comb_offset: Annotated[int | None, typer.Option("--comb-offset", metavar="N", help="First of them, below the comb; default 1.")] = None,
+    cyclic_shift: Annotated[int | None, typer.Option("--cyclic-shift", metavar="N", help="Below 8, 12, 6 for comb 2, 4, 8; default 0.")] = None,
+    ports: Annotated[int | None, typer.Option("--ports", metavar="N", help="Antenna ports: 1, 2 or 4; default 1.")] = None,
+    port: Annotated[int | None, typer.Option("--port", metavar="N", help="The port of this waveform, counted from 0; default 0.")] = None,
+    n_id: Annotated[int | None, typer.Option("--n-id", metavar="N", help="Sequence identity 0..1023; default 0.")] = None,
+    sequence: Annotated[str | None, typer.Option("--sequence", metavar="S", help="38.211, or zadoff-chu for other lengths; default 38.211.")] = None,
+    symbols: Annotated[int | None, typer.Option("--symbols", metavar="N", help="Equal symbols of a period: 1, 2, 4, 8 or 12; default 1.")] = None,
     backoff: Backoff = None,
-    force: Force = False,
+    overwrite: Overwrite = False,
     plot: Plot = None,
     json: JsonOption = None,
 ) -> None:  # fmt: skip
@@ -115,16 +126,18 @@ def new_srs(
         "cyclic_shift": cyclic_shift, "n_ports": ports, "port": port, "n_id": n_id, "sequence": sequence,
         "n_symbols": symbols,
     }  # fmt: skip
-    _write("srs", settings | _rates(spacing, fs, backoff), out, force, plot, json)
+    _write("srs", settings | _rates(spacing, fs, backoff), out, overwrite, plot, json)
 
 
 @new.command("cw")
 def new_cw(
     out: Out,
     fs: Annotated[str, typer.Option("--fs", metavar="HZ", help="Sample rate.")],
-    offset: Annotated[str, typer.Option("--offset", metavar="HZ", help="From the carrier.")] = "0",
+    offset: Annotated[
+        str, typer.Option("--offset", metavar="HZ", help="From the carrier, at most fs / 2.")
+    ] = "0",
     backoff: Backoff = None,
-    force: Force = False,
+    overwrite: Overwrite = False,
     plot: Plot = None,
     json: JsonOption = None,
 ) -> None:
@@ -135,17 +148,17 @@ def new_cw(
       hil waveform new cw tone.toml --fs 2.5M --offset 100k
     """
     settings = {"fs_hz": _number(fs, "--fs"), "offset_hz": _number(offset, "--offset")}
-    _write("cw", settings | _rates(None, None, backoff), out, force, plot, json)
+    _write("cw", settings | _rates(None, None, backoff), out, overwrite, plot, json)
 
 
 @new.command("chirp")
 def new_chirp(
     out: Out,
     fs: Annotated[str, typer.Option("--fs", metavar="HZ", help="Sample rate.")],
-    bandwidth: Annotated[str, typer.Option("--bandwidth", metavar="HZ", help="Swept; negative: downwards.")],
-    samples: Annotated[int | None, typer.Option("--samples", metavar="N", help="Of a sweep; default 4096.")] = None,
+    bandwidth: Annotated[str, typer.Option("--bandwidth", metavar="HZ", help="Swept, at most fs; negative: downwards.")],
+    samples: Annotated[int | None, typer.Option("--samples", metavar="N", help="Samples of a sweep; default 4096.")] = None,
     backoff: Backoff = None,
-    force: Force = False,
+    overwrite: Overwrite = False,
     plot: Plot = None,
     json: JsonOption = None,
 ) -> None:  # fmt: skip
@@ -158,7 +171,7 @@ def new_chirp(
     settings = {
         "fs_hz": _number(fs, "--fs"), "bandwidth_hz": _number(bandwidth, "--bandwidth"), "n_samples": samples,
     }  # fmt: skip
-    _write("chirp", settings | _rates(None, None, backoff), out, force, plot, json)
+    _write("chirp", settings | _rates(None, None, backoff), out, overwrite, plot, json)
 
 
 @app.command("show")
@@ -186,7 +199,7 @@ def from_scene(
         int | None,
         typer.Option("--emitter", metavar="K", help="Which one, from 0; default: the first that fits."),
     ] = None,
-    force: Force = False,
+    overwrite: Overwrite = False,
     plot: Plot = None,
     json: JsonOption = None,
 ) -> None:
@@ -221,7 +234,7 @@ def from_scene(
             where=str(scene),
             hint=f"set fs_hz = {made.fs_hz:g}, or spacing_hz to a fraction of fs_hz such as fs_hz / 128",
         )
-    _save(made, out, force)
+    _save(made, out, overwrite)
     _report(made, {"emitter": chosen, "files": {"waveform": str(out)}}, plot, json)
 
 
@@ -233,12 +246,15 @@ def _rates(spacing: str | None, fs: str | None, backoff: str | None) -> dict[str
         out["spacing_hz"] = spacing_hz
     if fs is not None:
         fs_hz = _number(fs, "--fs")
-        ratio = fs_hz / spacing_hz if spacing_hz > 0 else 0.0
+        if not spacing_hz > 0:
+            raise ConfigError("must be positive", where="--spacing")
+        ratio = fs_hz / spacing_hz
         if not 1 <= ratio <= 65536 or abs(ratio - round(ratio)) > 1e-9 * ratio:
+            fitting = min(max(1, round(ratio)), 65536)
             raise ConfigError(
-                f"{fs_hz:g} is not a whole multiple of the spacing {spacing_hz:g}",
+                f"{fs_hz:.12g} is not a whole multiple (1 to 65536) of the spacing {spacing_hz:.12g}",
                 where="--fs",
-                hint=f"for example {spacing_hz * max(1, round(ratio)):g}",
+                hint=f"for example {spacing_hz * fitting:.12g}",
             )
         out["n_fft"] = round(ratio)
     if backoff is not None:
@@ -251,26 +267,30 @@ def _number(text: str, where: str) -> float:
 
 
 def _write(
-    kind: str, settings: dict[str, Any], out: Path, force: bool, plot: Path | None, json: str | None
+    kind: str, settings: dict[str, Any], out: Path, overwrite: bool, plot: Path | None, json: str | None
 ) -> None:
     from hil.core.waveform import make
 
     given = {key: value for key, value in settings.items() if value is not None}
-    made = make(kind, given)
-    _save(made, out, force)
+    try:
+        made = make(kind, given)
+    except ConfigError as err:
+        words = str(err).removeprefix(f"{err.where}: ")
+        raise ConfigError(words, where=_OPTION.get(err.where, err.where), hint=err.hint) from err
+    _save(made, out, overwrite)
     _report(made, {"files": {"waveform": str(out)}}, plot, json)
 
 
-def _save(waveform: Waveform, out: Path, force: bool) -> None:
+def _save(waveform: Waveform, out: Path, overwrite: bool) -> None:
     from hil.core.waveform import save_waveform
 
-    if out.exists() and not force:
-        raise ConfigError("is there already", where=str(out), hint="add --force to overwrite it")
+    if out.exists() and not overwrite:
+        raise ConfigError(f"{out} exists", hint="choose another name, or --overwrite")
     save_waveform(waveform, out)
 
 
-def _report(waveform: Waveform, more: dict[str, Any], plot: Path | None, json: str | None) -> None:
-    """Description on stderr, JSON, and the picture."""
+def describe_waveform(waveform: Waveform) -> dict[str, Any]:
+    """The JSON object of a waveform."""
     layout = waveform.layout
     summary: dict[str, Any] = {
         "kind": waveform.kind,
@@ -297,7 +317,13 @@ def _report(waveform: Waveform, more: dict[str, Any], plot: Path | None, json: s
             "unambiguous_delay_s": 1 / layout.column_spacing_hz,
             "prefix_s": layout.cp_samples / waveform.fs_hz,
         }
-    summary |= more
+    return summary
+
+
+def _report(waveform: Waveform, more: dict[str, Any], plot: Path | None, json: str | None) -> None:
+    """Description on stderr, JSON, and the picture."""
+    layout = waveform.layout
+    summary = describe_waveform(waveform) | more
     if plot is not None:
         from hil.cli.waveform_plot import draw_waveform
 

@@ -18,6 +18,13 @@ _QUANTITY = re.compile(
     r"(Hz|hz|HZ|S/s|Sps|s|m|dB|dBFS)?\s*$"
 )
 
+_EXAMPLES = {
+    "Hz": "2.45e9, 2.45G or '2.45 GHz'",
+    "dB": "20 or -3.5",
+    "degrees": "20 or -3.5",
+    "s": "2, 0.5 or '500 ms'",
+}
+
 
 def parse_quantity(text: str | float, *, where: str = "", unit: str = "") -> float:
     """Parse "2.45 GHz", "2,45e9", "30.72 MS/s" or a plain number into SI units.
@@ -31,7 +38,7 @@ def parse_quantity(text: str | float, *, where: str = "", unit: str = "") -> flo
         raise ConfigError(
             f"cannot read {text!r} as a number{' in ' + unit if unit else ''}",
             where=where,
-            hint="write for example 2.45e9, 2.45G or '2.45 GHz'",
+            hint=f"write for example {_EXAMPLES.get(unit, '1e6 or 1M')}",
         )
     number, prefix, _ = match.groups()
     value = float(number.replace(",", ".")) * _SI["k" if prefix == "K" else prefix]

@@ -77,6 +77,12 @@ def _from_table(data: Any, where: str) -> Waveform:
         raise ConfigError("must be a table", where=where)
     left: dict[str, Any] = dict(cast("dict[str, Any]", data))
     schema, kind = left.pop("schema", None), left.pop("kind", None)
+    if schema is None:
+        raise ConfigError(
+            "not a waveform: schema is missing",
+            where=where,
+            hint='a waveform begins with schema = 1 and kind = "ofdm" (or srs, cw, chirp)',
+        )
     if schema is True or schema != SCHEMA:
         raise ConfigError(
             f"schema {str(schema)[:20]} is not {SCHEMA}", where=where, hint="written by another version?"

@@ -35,9 +35,9 @@ def ofdm(
     Parameters
     ----------
     n_subcarriers : sent. spacing_hz : between them.
-    cp_samples : cyclic prefix; None: n_fft / 8, which bounds the delays that can be seen.
-    n_fft : samples of a symbol, so that fs_hz = n_fft * spacing_hz; None: the power of two that leaves a
-        quarter of the band free.
+    cp_samples : cyclic prefix, at most n_fft; None: n_fft / 8, which bounds the delays that can be seen.
+    n_fft : samples of a symbol, so that fs_hz = n_fft * spacing_hz: any number that holds the subcarriers; None:
+        the least power of two, 16 or more, that leaves a fifth of the band free.
     n_symbols : in a period. modulation : "qpsk" or "16qam". seed : draws the symbols.
     pilots : "all": every subcarrier is known to the receiver; "comb": only every `pilot_spacing`-th, which
         carries QPSK in any case; the others carry data from the seed and are not in the layout.
@@ -89,10 +89,16 @@ def numerology(settings: dict[str, Any], bins: NDArray[np.int64], cp_part: int) 
         raise ConfigError(
             f"subcarriers {bins[0]}..{bins[-1]} do not fit the {n_fft} bins of the rate",
             where="n_fft",
-            hint="use fewer subcarriers or a higher rate; dc = true saves one bin",
+            hint="use fewer subcarriers or a higher rate; sending the carrier (dc) saves one bin",
         )
     cp = settings["cp_samples"]
     cp = n_fft // cp_part if cp is None else cp
+    if cp > n_fft:
+        raise ConfigError(
+            f"a prefix of {cp} samples is longer than the symbol of {n_fft}",
+            where="cp_samples",
+            hint=f"at most {n_fft}; or more samples a symbol: a higher rate or a smaller spacing",
+        )
     if settings["n_symbols"] * (n_fft + cp) > MAX_SAMPLES:
         raise ConfigError(
             f"a period of {settings['n_symbols'] * (n_fft + cp)} samples; at most {MAX_SAMPLES}",

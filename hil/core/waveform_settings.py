@@ -20,8 +20,8 @@ class Setting:
 
     kind: str
     default: Any
-    low: float = 0.0
-    high: float = 0.0
+    low: float = 0
+    high: float = 0
     choices: tuple[Any, ...] = ()
     help: str = ""
 
@@ -35,16 +35,19 @@ def _float(default: Any, low: float, high: float, text: str) -> Setting:
 
 
 _BACKOFF = _float(1.0, 0.0, 80.0, "dB of the greatest |I| or |Q| under full scale")
-_N_FFT = _int(None, 1, 65536, "samples of a symbol; fs = n_fft * spacing; default: a power of two")
+_N_FFT = _int(
+    None, 1, 65536,
+    "samples of a symbol, any number; fs = n_fft * spacing; default: a power of two with a fifth of the band free",
+)  # fmt: skip
 _SPACING = _float(15e3, 1.0, 1e8, "Hz between subcarriers")
-_CP = _int(None, 0, 262144, "samples of the cyclic prefix")
+_ANY_WHOLE = 2**63  # the range depends on other settings, which say it better
 
 #: kind -> key -> what it may be.
 SETTINGS: dict[str, dict[str, Setting]] = {
     "ofdm": {
         "n_subcarriers": _int(64, 1, 65536, "subcarriers that are sent"),
         "spacing_hz": _SPACING,
-        "cp_samples": _CP,
+        "cp_samples": _int(None, 0, 65536, "samples of the cyclic prefix, at most n_fft; default: n_fft / 8"),
         "n_fft": _N_FFT,
         "n_symbols": _int(10, 1, 4096, "OFDM symbols of a period"),
         "modulation": Setting("choice", "qpsk", choices=("qpsk", "16qam"), help="of the subcarriers"),
@@ -57,17 +60,21 @@ SETTINGS: dict[str, dict[str, Setting]] = {
     "srs": {
         "n_subcarriers": _int(96, 2, 65536, "width of the sounding band in subcarriers"),
         "comb": Setting("choice", 2, choices=(2, 4, 8), help="every comb-th subcarrier is sent (K_TC)"),
-        "comb_offset": _int(1, 0, 7, "first of them (k_TC)"),
-        "cyclic_shift": _int(0, 0, 11, "n_SRS^cs: 0..7 for comb 2, 0..11 for comb 4, 0..5 for comb 8"),
+        "comb_offset": _int(1, -_ANY_WHOLE, _ANY_WHOLE, "first of them (k_TC): 0 to comb - 1"),
+        "cyclic_shift": _int(
+            0, -_ANY_WHOLE, _ANY_WHOLE, "n_SRS^cs: 0..7 for comb 2, 0..11 for comb 4, 0..5 for comb 8"
+        ),
         "n_ports": Setting("choice", 1, choices=(1, 2, 4), help="antenna ports (N_ap)"),
-        "port": _int(0, 0, 3, "antenna port of this waveform, counted from 0"),
+        "port": _int(0, -_ANY_WHOLE, _ANY_WHOLE, "antenna port of this waveform, counted from 0"),
         "n_id": _int(0, 0, 1023, "n_ID^SRS: group u = n_id mod 30, no hopping"),
         "v": _int(0, 0, 1, "base sequence of the group; 1 only for lengths of 72 and more"),
         "sequence": Setting(
             "choice", "38.211", choices=("38.211", "zadoff-chu"), help="zadoff-chu: any length, not standard"
         ),
         "spacing_hz": _SPACING,
-        "cp_samples": _CP,
+        "cp_samples": _int(
+            None, 0, 65536, "samples of the cyclic prefix, at most n_fft; default: n_fft * 9/128"
+        ),
         "n_fft": _N_FFT,
         "n_symbols": Setting("choice", 1, choices=(1, 2, 4, 8, 12), help="equal symbols of a period"),
         "backoff_db": _BACKOFF,
@@ -137,11 +144,15 @@ def _value(setting: Setting, value: Any, where: str) -> Any:
         number = math.inf
     if not setting.low <= number <= setting.high:
         raise ConfigError(
-            f"{_shown(value)} must be between {setting.low:g} and {setting.high:g}",
+            f"{_shown(value)} must be between {_limit(setting.low)} and {_limit(setting.high)}",
             where=where,
             hint=setting.help,
         )
     return number
+
+
+def _limit(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def _shown(value: Any) -> str:

@@ -42,7 +42,7 @@ def srs(
     Parameters
     ----------
     n_subcarriers : width of the band, a multiple of the comb: 12 for each resource block.
-    cp_samples : cyclic prefix; None: n_fft * 9/128, the normal prefix.
+    cp_samples : cyclic prefix; at most n_fft; None: n_fft * 9/128, the normal prefix.
     comb, comb_offset : K_TC and its offset. cyclic_shift : n_SRS^cs. n_ports, port : antenna ports, from 0.
     n_id, v : choose the base sequence.
     sequence : "38.211"; or "zadoff-chu", the same construction for lengths that the standard does not have.
@@ -70,8 +70,10 @@ def make_srs(settings: dict[str, Any]) -> Waveform:
     n, comb = settings["n_subcarriers"], settings["comb"]
     if n % comb:
         raise ConfigError(f"{n} is not a multiple of the comb {comb}", where="n_subcarriers")
-    if settings["comb_offset"] >= comb:
-        raise ConfigError(f"must be less than the comb {comb}", where="comb_offset")
+    if not 0 <= settings["comb_offset"] < comb:
+        raise ConfigError(
+            f"{settings['comb_offset']}: comb {comb} has the offsets 0..{comb - 1}", where="comb_offset"
+        )
     shift, offset = port_shift(settings)
     base = base_sequence(n // comb, settings["n_id"] % _GROUPS, settings["v"], settings["sequence"])
     turns = shift * np.arange(len(base)) % MAX_CYCLIC_SHIFTS[comb]
@@ -93,10 +95,11 @@ def port_shift(settings: dict[str, Any]) -> tuple[int, int]:
     """
     comb, ports, port = settings["comb"], settings["n_ports"], settings["port"]
     most, shift = MAX_CYCLIC_SHIFTS[comb], settings["cyclic_shift"]
-    if shift >= most:
-        raise ConfigError(f"comb {comb} has the shifts 0..{most - 1}", where="cyclic_shift")
-    if port >= ports:
-        raise ConfigError(f"{ports} ports are numbered 0..{ports - 1}", where="port")
+    if not 0 <= shift < most:
+        raise ConfigError(f"{shift}: comb {comb} has the shifts 0..{most - 1}", where="cyclic_shift")
+    if not 0 <= port < ports:
+        numbered = "one port is number 0" if ports == 1 else f"{ports} ports are numbered 0..{ports - 1}"
+        raise ConfigError(f"{port}: {numbered}", where="port")
     offset = settings["comb_offset"]
     other_comb = ports == 4 and port in (1, 3) and (most == 6 or shift >= most // 2)
     if other_comb:
@@ -124,7 +127,7 @@ def base_sequence(length: int, u: int, v: int = 0, sequence: str = "38.211") -> 
             raise ConfigError(
                 f"no base sequence of length {length} = n_subcarriers / comb is built in",
                 where="n_subcarriers",
-                hint='make the length 30 or more and a multiple of 6, or use sequence = "zadoff-chu"',
+                hint='make the length 30 or more and a multiple of 6, or choose the sequence "zadoff-chu"',
             )
         if v == 1 and length < 72:
             raise ConfigError(f"length {length} has one base sequence a group", where="v", hint="v = 0")

@@ -145,7 +145,7 @@ def modulated(
 ) -> NDArray[np.complex128]:
     """CP-OFDM symbols (n_symbols (n_fft + cp),) complex128: x[n] = sum_k X[k] exp(+j 2 pi k n / n_fft).
 
-    layout_bins : (S,) bins. grid : (n_symbols, S). The prefix may be longer than a symbol.
+    layout_bins : (S,) bins. grid : (n_symbols, S).
     """
     spectrum = np.zeros((len(grid), n_fft), np.complex128)
     spectrum[:, layout_bins % n_fft] = grid

@@ -16,8 +16,10 @@ from hil.dsp.angle_delay_model import Complex, DirectPath, PathModel, Real
 
 _J2PI = 2j * np.pi
 _QUANTILE = 0.3
-#: Variance of the log of that quantile times the number of values: 0.3/(0.7 ln(0.7)^2), half as many with a window.
-_SCATTER = 6.7
+#: Variance of the log of that quantile times the number of values, 0.3/(0.7 ln(0.7)^2): a window halves them.
+_SCATTER = 3.4
+#: From so many blocks on a window over time pays: with fewer it would spread what stands still over all.
+_WINDOWED = 16
 _OVERSAMPLED = 4
 #: A component counts as a plane wave if no more than this part of its power is left over.
 _PLANE = 0.05
@@ -32,19 +34,17 @@ DirectChoice = Literal["auto", "yes", "no"]
 def noise_deviation(data: Complex) -> Real:
     """(M,) standard deviation of the noise of each element in data (B, M, S).
 
-    From the power over delay with a Hann window (side lobes fall fast): most delays hold no path, so a low quantile
-    over the delays of the mean over B blocks is that of a gamma distribution of B degrees. An element that hears
-    nothing at all gets the mean of the others: it must not count for more than they.
+    From the power over delay and Doppler with Hann windows (side lobes fall fast): most places hold no path, so a low
+    quantile over all of them is that of an exponential distribution. What stands still is strong, and its delays are
+    smeared where subcarriers are missing, but only near Doppler zero. An element that hears nothing at all gets the
+    mean of the others: it must not count for more than they.
     """
-    from scipy.special import gammaincinv
-
     b, m, s = data.shape
-    window = np.hanning(s + 2)[1:-1]
-    window /= np.sqrt(np.sum(window**2))
-    power = np.zeros((m, s))
-    for block in data:
-        power += np.abs(np.fft.ifft(block * window, axis=1) * s) ** 2
-    floor = np.quantile(power / b, _QUANTILE, axis=1) / (gammaincinv(b, _QUANTILE) / b)
+    window = noise_window(b, s)
+    floor = np.empty(m)
+    for k in range(m):
+        place = np.fft.fft2(data[:, k] * window)
+        floor[k] = np.quantile(place.real**2 + place.imag**2, _QUANTILE) / -np.log(1 - _QUANTILE)
     largest = float(np.max(np.abs(data))) if data.size else 0.0
     # data without any noise (a simulation) still need a scale: that of single precision
     level = np.log(np.maximum(floor, (1e-7 * largest) ** 2 + 1e-300))
@@ -52,10 +52,22 @@ def noise_deviation(data: Complex) -> Real:
     heard |= not heard.any()
     mean = float(level[heard].mean())
     level[~heard] = mean
-    scatter = _SCATTER / (b * s)
+    scatter = _SCATTER * (4 if b >= _WINDOWED else 2) / (b * s)
     seen = float(np.var(level[heard], ddof=1)) if np.count_nonzero(heard) > 1 else 0.0
     belief = max(1 - scatter / seen, 0.0) if seen > 0 else 0.0
     return np.exp((mean + belief * (level - mean)) / 2)
+
+
+def noise_window(n_blocks: int, n_subcarriers: int) -> Real:
+    """(B, S) window under which what stands still, or moves evenly, keeps to few places over Doppler and delay."""
+    over_time = _hann(n_blocks) if n_blocks >= _WINDOWED else np.full(n_blocks, 1 / np.sqrt(n_blocks))
+    return np.outer(over_time, _hann(n_subcarriers))
+
+
+def _hann(n: int) -> Real:
+    """(n,) of unit energy."""
+    window = np.hanning(n + 2)[1:-1]
+    return window / np.sqrt(np.sum(window**2))
 
 
 def delay_vector(frequency_hz: Real, delay_s: float) -> Complex:
@@ -118,11 +130,11 @@ def find_direct(
     if choice == "no" or energy < m + 8 * np.sqrt(m):
         return None, strongest
     if not is_plane(mean, model, strongest):
-        return _with_order(mean, model, strongest, len(data)), strongest
+        return direct_at(mean, model, strongest, len(data)), strongest
     earlier = _earlier(mean, f, strongest, energy, period_s)
     if earlier is not None and (choice == "yes" or not is_plane(mean, model, earlier)):
-        return _with_order(mean, model, earlier, len(data)), strongest
-    return (_with_order(mean, model, strongest, len(data)) if choice == "yes" else None), strongest
+        return direct_at(mean, model, earlier, len(data)), strongest
+    return (direct_at(mean, model, strongest, len(data)) if choice == "yes" else None), strongest
 
 
 def _earlier(mean: Complex, f: Real, strongest: float, energy: float, period_s: float) -> float | None:
@@ -170,7 +182,7 @@ def plane_wave(h: Complex, model: PathModel) -> bool:
     return bool(total - float(pair.max()) < noise + _PLANE_PAIR * total)
 
 
-def _with_order(mean: Complex, model: PathModel, delay_s: float, n_blocks: int) -> DirectPath:
+def direct_at(mean: Complex, model: PathModel, delay_s: float, n_blocks: int) -> DirectPath:
     """As many derivatives of b as the data show: filters and cables need not be flat over the band."""
     f = model.frequency_hz
     m = len(mean)

@@ -38,7 +38,7 @@ def fit(
     damping = 1e-3
     limits = _limits(model, jacobian.per_path, len(paths))
     for _ in range(steps):
-        fisher = jacobian.gram(direct, len(model.weight)).real
+        fisher = jacobian.gram(direct, len(model.whitener)).real
         slope = jacobian.along(residual).real
         scale = np.sqrt(np.maximum(np.diag(fisher), 1e-300))
         normal = fisher / np.outer(scale, scale)
@@ -96,7 +96,7 @@ def _linear(model: PathModel, paths: Paths) -> Columns:
 def _amplitudes(model: PathModel, paths: Paths, data: Complex, direct: DirectPath | None) -> Paths:
     """The best amplitudes at these places."""
     linear = _linear(model, paths)
-    gram = linear.gram(direct, len(model.weight))
+    gram = linear.gram(direct, len(model.whitener))
     # paths on top of each other share an amplitude instead of having two that cancel
     ridge = 1e-9 * np.trace(gram).real / len(paths)
     gamma = np.linalg.solve(gram + ridge * np.eye(len(paths)), linear.along(data))
@@ -107,7 +107,7 @@ def path_gains(model: PathModel, paths: Paths, direct: DirectPath | None) -> Rea
     """(K,) by how much the misfit grows without each path, all else refitted linearly: its SNR after integration."""
     if not len(paths):
         return np.zeros(0)
-    gram = _linear(model, paths).gram(direct, len(model.weight))
+    gram = _linear(model, paths).gram(direct, len(model.whitener))
     inverse: Complex = np.linalg.inv(gram + 1e-12 * np.trace(gram).real / len(paths) * np.eye(len(paths)))
     return np.abs(paths.gamma) ** 2 / np.maximum(np.real(np.diag(inverse)), 1e-300)
 
@@ -118,7 +118,7 @@ def sigmas(model: PathModel, paths: Paths, direct: DirectPath | None) -> tuple[R
     if not k:
         return np.zeros(0), np.zeros(0), np.zeros(0)
     jacobian = columns(model, paths)
-    fisher = 2 * jacobian.gram(direct, len(model.weight)).real
+    fisher = 2 * jacobian.gram(direct, len(model.whitener)).real
     scale = np.sqrt(np.maximum(np.diag(fisher), 1e-300))
     values, vectors = np.linalg.eigh(fisher / np.outer(scale, scale))
     known = values > 1e-12

@@ -54,19 +54,20 @@ class Paths:
 class PathModel:
     """What turns paths into data.
 
-    response : steering of the array. positions_m (M, 3). weight (M,), 1/noise deviation of each element.
+    response : steering of the array. positions_m (M, 3). whitener (M, M) : makes the noise of the elements independent
+    and of power 1; without other signals in the band 1/deviation of each element.
     frequency_hz (S,) from the carrier. time_s (B,).
     """
 
     response: ArrayResponse
     positions_m: Real
-    weight: Real
+    whitener: Complex
     frequency_hz: Real
     time_s: Real
 
     def steering(self, angle_deg: Real) -> Complex:
-        """(M, G) weighted steering vectors."""
-        return self.response.steering(np.asarray(angle_deg, float)) * self.weight[:, None]
+        """(M, G) whitened steering vectors."""
+        return self.whitener @ self.response.steering(np.asarray(angle_deg, float))
 
     def clip_deg(self, angle_deg: Real) -> Real:
         """Angles inside the limits of the response; around the circle they wrap."""
@@ -85,15 +86,15 @@ class PathModel:
         at = paths.angle_deg
         below, above = np.maximum(at - _STEP_DEG, low), np.minimum(at + _STEP_DEG, high)
         step = np.deg2rad(above - below)
-        a = self.steering(at)
-        slope = (self.steering(above) - self.steering(below)) / step
+        a = self.response.steering(at)
+        slope = (self.response.steering(above) - self.response.steering(below)) / step
         lead = self._lead_s(at)
         lead_slope = (self._lead_s(above) - self._lead_s(below)) / step
         late = paths.delay_s[:, None] - lead.T  # (K, M)
         shape = np.exp(-_J2PI * late[:, :, None] * self.frequency_hz)
         g = a.T[:, :, None] * shape
         by_angle = slope.T[:, :, None] * shape + g * (_J2PI * lead_slope.T[:, :, None] * self.frequency_hz)
-        return g, by_angle
+        return self.whitener @ g, self.whitener @ by_angle
 
     def _lead_s(self, angle_deg: Real) -> Real:
         """(M, G) seconds by which each element hears a plane wave before the origin."""
@@ -101,7 +102,7 @@ class PathModel:
 
     def sum(self, paths: Paths) -> Complex:
         """(B, M, S) what the paths give."""
-        shape = (len(self.time_s), len(self.weight), len(self.frequency_hz))
+        shape = (len(self.time_s), len(self.whitener), len(self.frequency_hz))
         if not len(paths):
             return np.zeros(shape, complex)
         g, _ = self.spatial(paths)
@@ -114,7 +115,7 @@ class DirectPath:
     """A component that is constant in time and free in each element.
 
     delay_s : where it lies. basis (S, r) orthonormal: b(delay) and, if its response is not flat, derivatives.
-    vector (M,) : its value per element, weighted as the data.
+    vector (M,) : its value per element, whitened as the data.
     """
 
     delay_s: float

@@ -22,13 +22,15 @@ from hil.dsp.angle_delay import checked_csi
 from hil.dsp.angle_delay_channel import known_channel, mistrust
 from hil.dsp.angle_delay_direct import (
     DirectChoice,
-    delay_vector,
+    direct_at,
     find_direct,
     frequency_period,
     noise_deviation,
     refine_delay,
 )
+from hil.dsp.angle_delay_doppler import averaging_loss_db, folded
 from hil.dsp.angle_delay_fit import fit, path_gains, sigmas
+from hil.dsp.angle_delay_foreign import whitener_of
 from hil.dsp.angle_delay_model import Complex, DirectPath, PathModel, Paths, Real
 from hil.dsp.angle_delay_search import CyclicPrefix, Search
 from hil.dsp.response import calibrated_response
@@ -38,6 +40,8 @@ _SAFETY = 2.0
 _MIN_SUBCARRIERS = 8
 #: Two paths closer than this part of a resolution cell in every direction cannot be told apart.
 _SAME_CELL = 0.25
+#: The direct path and the paths are estimated in turn until the former moves no more than that.
+_MOST_ROUNDS, _SETTLED_BINS = 8, 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ class Path:
     angle_deg, angle_sigma_deg : broadside angle or azimuth. delay_s, delay_sigma_s : after the reference.
     range_m, range_sigma_m : c delay/2, of an echo whose transmitter stands beside the array. power_db : |gamma|^2 against
     a channel of 1, per element. snr_db : integrated over elements, band and time. doppler_hz, range_rate_m_s (positive:
-    it moves away), NaN with a single block.
+    it moves away), range_rate_sigma_m_s : NaN with a single block.
     """
 
     angle_deg: float
@@ -57,6 +61,7 @@ class Path:
     snr_db: float
     doppler_hz: float
     range_rate_m_s: float
+    range_rate_sigma_m_s: float
     angle_sigma_deg: float
     delay_sigma_s: float
     range_sigma_m: float
@@ -70,6 +75,7 @@ class PathEstimate:
     direct_db : power of the direct path per element as power_db, NaN if there is none. noise_db : (M,) noise power per subcarrier
     and block. snr_db : mean over the elements of signal over noise per subcarrier and block. threshold : of the test.
     residual : misfit over its expectation, 1 if the paths explain everything. complete : False if max_paths stopped it.
+    foreign_db : by how much other transmitters in the band raise the noise, 0 if nothing shows them.
     """
 
     paths: tuple[Path, ...]
@@ -82,6 +88,7 @@ class PathEstimate:
     residual: float
     complete: bool
     range_bin_m: float
+    foreign_db: float = 0.0
 
 
 def find_paths(
@@ -99,6 +106,7 @@ def find_paths(
     max_paths: int = 16,
     false_alarm: float = 1e-3,
     prefix: CyclicPrefix | None = None,
+    block_s: float = 0.0,
 ) -> PathEstimate:
     """Find and estimate the paths in channel responses.
 
@@ -112,6 +120,7 @@ def find_paths(
     reference_s : delay counted as zero, if it is known. max_delay_s : after the reference; None: all that can be told apart.
     angles_deg : (low, high) searched; None: all. false_alarm : probability of any path where there is none.
     prefix : of the OFDM receiver; weak ghosts of strong paths beyond it are then not taken for paths.
+    block_s : over which each block is a mean: what moves loses sinc(Doppler block_s) by that, and power_db is without it.
 
     Raises
     ------
@@ -143,8 +152,9 @@ def find_paths(
     if not scale > 0:
         raise ShapeError("csi: all values are zero")
     deviation = noise_deviation(blocks)
-    model = PathModel(response, positions, 1 / deviation, f, t)
-    data = blocks / deviation[:, None]
+    others, foreign_db = whitener_of(blocks / deviation[:, None])
+    model = PathModel(response, positions, others / deviation, f, t)
+    data = model.whitener @ blocks
     period = frequency_period(f)
     found, strongest = find_direct(data, model, period, direct)
     zero, named = _reference(found, strongest, reference_s)
@@ -153,7 +163,7 @@ def find_paths(
     estimate.run(max_paths, false_alarm)
     if named == "strongest path" and len(estimate.paths):
         zero = float(estimate.paths.delay_s[int(np.argmax(estimate.power()))])
-    return _describe(estimate, zero, named, deviation, fc_hz, blocks)
+    return _describe(estimate, zero, named, deviation, fc_hz, blocks, block_s, foreign_db)
 
 
 def _reference(found: DirectPath | None, strongest: float, given: float | None) -> tuple[float, str]:
@@ -214,6 +224,9 @@ class _Successive:
             self.paths, self.misfit = trial, misfit
             self._follow_direct()
         self._prune()
+        for _ in range(_MOST_ROUNDS):
+            if self._follow_direct() < _SETTLED_BINS:
+                break
 
     def residual(self) -> Complex:
         """What the paths leave of the data, without the direct path."""
@@ -231,30 +244,30 @@ class _Successive:
         a = self.model.steering(self.paths.angle_deg)
         return np.abs(self.paths.gamma) ** 2 * np.sum(np.abs(a) ** 2, axis=0)
 
-    def _follow_direct(self) -> None:
-        """The direct path's delay again, now that the paths found no longer pull at it."""
-        if self.direct is None or self.direct.basis.shape[1] > 1:
-            return
+    def _follow_direct(self) -> float:
+        """The direct path again, now that the paths found no longer pull at it; by how many delay bins it moved."""
+        if self.direct is None:
+            return 0.0
         rest = (self.raw - self.model.sum(self.paths)).mean(axis=0)
-        f = self.model.frequency_hz
-        delay = refine_delay(rest, f, self.direct.delay_s)
-        basis = delay_vector(f, delay)
-        self.direct = DirectPath(delay, basis[:, None], rest @ basis.conj())
+        f, before, blocks = self.model.frequency_hz, self.direct.delay_s, len(self.raw)
+        delay = refine_delay(rest, f, before)
+        self.direct = direct_at(rest * np.sqrt(blocks), self.model, delay, blocks)
         self.data = self.direct.remove(self.raw)
         self.paths, self.misfit = fit(
             self.model, self.paths, self.data, self.direct, self.search.window_s, steps=4
         )
+        return abs(delay - before) * float(np.ptp(f))
 
     def _expected_error(self) -> tuple[Paths, float]:
         """Paths and the part of their power that the calibration may misplace in angle."""
-        return self.paths, _SAFETY * self.mistrust / len(self.model.weight)
+        return self.paths, _SAFETY * self.mistrust / len(self.model.whitener)
 
     def _raised(self, trial: Paths) -> float:
         """How much the newest path's threshold rises by what the others may leave there."""
         rest, share = trial.select(np.arange(len(trial) - 1)), _SAFETY * self.mistrust
         if not len(rest):
             return 1.0
-        level = self.search.spilled(rest, share / len(self.model.weight))
+        level = self.search.spilled(rest, share / len(self.model.whitener))
         return 1.0 + float(level(trial.delay_s[-1:], trial.doppler_hz[-1:])[0])
 
     def _prune(self) -> None:
@@ -279,7 +292,14 @@ def _apart(paths: Paths, search: Search) -> NDArray[np.bool_]:
 
 
 def _describe(
-    estimate: _Successive, zero: float, named: str, deviation: Real, fc_hz: float, blocks: Complex
+    estimate: _Successive,
+    zero: float,
+    named: str,
+    deviation: Real,
+    fc_hz: float,
+    blocks: Complex,
+    block_s: float,
+    foreign_db: float,
 ) -> PathEstimate:
     model, paths, direct = estimate.model, estimate.paths, estimate.direct
     if named == "direct path" and direct is not None:
@@ -289,8 +309,11 @@ def _describe(
     free -= len(paths) * (5 if b > 1 else 4) / 2
     residual = estimate.misfit / max(free, 1)
     noise = max(residual, 1e-12)
-    angle, delay, _ = sigmas(model, paths, direct)
-    angle, delay = angle * np.sqrt(noise), delay * np.sqrt(noise)
+    angle, delay, doppler = (sigma * np.sqrt(noise) for sigma in sigmas(model, paths, direct))
+    # what a path itself smears over all delays moves its own, too: the bound of a signal so much over it
+    turns_s = 2 * np.pi * float(np.std(model.frequency_hz))
+    delay = np.sqrt(delay**2 + estimate.search.smeared(paths) / 2 / turns_s**2)
+    period_hz = 1 / float(np.diff(model.time_s).min()) if b > 1 else np.inf
     gains = path_gains(model, paths, direct) / noise
     bin_s = 1 / _occupied_hz(model.frequency_hz)
     out: list[Path] = []
@@ -298,28 +321,32 @@ def _describe(
         a = model.response.steering(paths.angle_deg[k : k + 1])[:, 0]
         power = float(abs(paths.gamma[k]) ** 2 * np.mean(np.abs(a) ** 2))
         late = float(paths.delay_s[k]) - zero
-        nu = float(paths.doppler_hz[k]) if b > 1 else float("nan")
+        nu = float(folded(paths.doppler_hz[k], period_hz)) if b > 1 else float("nan")
         out.append(
             Path(
                 angle_deg=float(paths.angle_deg[k]),
                 delay_s=late,
                 range_m=late * SPEED_OF_LIGHT_M_S / 2,
-                power_db=_db(power),
+                power_db=_db(power) + averaging_loss_db(nu, block_s),
                 snr_db=_db(float(gains[k])),
                 doppler_hz=nu,
                 range_rate_m_s=-nu * SPEED_OF_LIGHT_M_S / fc_hz / 2,
+                range_rate_sigma_m_s=float(doppler[k]) * SPEED_OF_LIGHT_M_S / fc_hz / 2,
                 angle_sigma_deg=float(np.rad2deg(angle[k])),
                 delay_sigma_s=float(delay[k]),
                 range_sigma_m=float(delay[k]) * SPEED_OF_LIGHT_M_S / 2,
             )
         )
     strength = (
-        float("nan") if direct is None else _db(float(np.mean(np.abs(direct.vector * deviation) ** 2) / s))
+        float("nan")
+        if direct is None
+        else _db(float(np.mean(np.abs(np.linalg.solve(model.whitener, direct.vector)) ** 2) / s))
     )
     level = np.mean(np.abs(blocks) ** 2, axis=(0, 2)) / (deviation**2 * noise)
     return PathEstimate(
         tuple(out), named, zero, strength, 20 * np.log10(deviation) + _db(noise), _db(max(float(np.mean(level)) - 1, 1e-12)),
         estimate.eta, residual, estimate.complete, bin_s * SPEED_OF_LIGHT_M_S / 2,
+        foreign_db,
     )  # fmt: skip
 
 

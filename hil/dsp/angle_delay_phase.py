@@ -12,7 +12,7 @@ _SMALL_RAD = 0.02
 #: Share of the energy above noise that must follow one pattern for blocks to have a common phase at all.
 _COMMON = 0.5
 #: Blocks of which the pattern is found: the effort grows with their third power.
-_MOST_BLOCKS = 1024
+_MOST_BLOCKS = 512
 
 
 def aligned(csi: NDArray[np.complexfloating[Any, Any]]) -> tuple[NDArray[np.complex64], float, bool]:
@@ -27,7 +27,7 @@ def aligned(csi: NDArray[np.complexfloating[Any, Any]]) -> tuple[NDArray[np.comp
     if b < 3:
         return blocks, 0.0, True
     flat = blocks.reshape(b, -1)
-    v, values = _strongest(flat)
+    v, values = strongest_pattern(flat)
     n = len(values)
     # more blocks than values in each: the other eigenvalues are zero, whatever the noise
     spread = values[max(n - flat.shape[1], 0) : -1]
@@ -50,12 +50,12 @@ def aligned(csi: NDArray[np.complexfloating[Any, Any]]) -> tuple[NDArray[np.comp
 def merged(csi: NDArray[np.complexfloating[Any, Any]]) -> NDArray[np.complex64]:
     """One block (1, M, S) out of blocks (B, M, S) of one pattern, whatever their phases."""
     blocks = np.asarray(csi, np.complex64)
-    v, _ = _strongest(blocks.reshape(len(blocks), -1))
+    v, _ = strongest_pattern(blocks.reshape(len(blocks), -1))
     return np.einsum("b,bms->ms", np.exp(-1j * np.angle(v)).astype(np.complex64) / len(v), blocks)[None]
 
 
-def _strongest(flat: NDArray[np.complex64]) -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
-    """Each row's part (B,) in the strongest pattern of rows (B, n); eigenvalues, ascending, of what it was found in."""
+def strongest_pattern(flat: NDArray[np.complex64]) -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
+    """(B,) each row's part in the strongest pattern of rows (B, n); eigenvalues, ascending, of what it was found in."""
     few = flat[:: -(-len(flat) // _MOST_BLOCKS)]
     gram = (few.astype(np.complex128) if few.size < 1 << 22 else few) @ few.conj().T
     values, vectors = np.linalg.eigh(gram)

@@ -56,7 +56,8 @@ def doa_sigma_deg(
 
     var = [a^H U a] / (2 N [d^H G G^H d]), U = s2 sum_k l_k / (s2 - l_k)^2 u_k u_k^H over the signal
     eigenpairs, G the noise subspace (Stoica, Nehorai 1989, eq. 3.12). Statistical only: what a calibration
-    leaves open comes on top. NaN where the covariance holds no noise eigenvalue above zero to compare with.
+    leaves open comes on top. NaN, not determined, where the covariance holds no noise eigenvalue above zero to
+    compare with, and where the deviation is larger than the angles on which the array is unique.
 
     Parameters
     ----------
@@ -77,8 +78,13 @@ def doa_sigma_deg(
     usable = (noise > 0) & (strength > noise)
     weight = np.where(usable, noise * strength / np.where(usable, strength - noise, 1.0) ** 2, np.nan)
     spread = np.sum(weight[:, None] * np.abs(signal.conj().T @ a) ** 2, axis=0)
-    curvature = np.sum(np.abs(vectors[:, : m - k].conj().T @ d) ** 2, axis=0)
-    return np.rad2deg(np.sqrt(spread / (2 * n_snapshots * curvature)))
+    curvature = 2 * n_snapshots * np.sum(np.abs(vectors[:, : m - k].conj().T @ d) ** 2, axis=0)
+    low, high = response.limits_deg
+    known = (
+        spread < np.deg2rad(high - low) ** 2 * curvature
+    )  # not for NaN; at endfire nothing may be left of a line's
+    ratio = np.divide(spread, curvature, out=np.full(len(angles), np.nan), where=known)
+    return np.rad2deg(np.sqrt(ratio))
 
 
 def _with_derivative(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hil.core.calibration import Calibration
 from hil.core.errors import ConfigError
+from hil.store.fields import CONVENTION
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,8 @@ class Format:
 
     Attributes
     ----------
-    module : in hil.export, with `write(calibration, path)` and, if `reads`, `read(path)`; "" if planned.
+    module : in hil.export, with `write(calibration, path)` and, if `reads`, `read(path)`; "" if planned. It may say
+        more, see `guide`: HOLDS, LACKS, SIGN (texts), SNIPPETS (program -> lines that load a file named FILE).
     suffix : usual file name ending. about : one line.
     """
 
@@ -42,6 +44,45 @@ FORMATS: dict[str, Format] = {
     "acoular": Format("", "", "Acoular"),
     "phaser": Format("", "", "ADI Phaser"),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Guide:
+    """What to know of a format before and after writing a file.
+
+    Attributes
+    ----------
+    holds, lacks : in words, "" if the format does not say. sign : how its numbers are meant. snippets : (program, lines
+    that load the file).
+    """
+
+    holds: str
+    lacks: str
+    sign: str
+    snippets: tuple[tuple[str, str], ...]
+
+
+_SIGN = "\n".join(CONVENTION[key] for key in ("model", "steering", "direction", "gain_convention"))
+
+
+def ready_formats() -> dict[str, Format]:
+    """The formats that can be written."""
+    return {key: found for key, found in FORMATS.items() if found.module}
+
+
+def guide(name: str, path: str | Path) -> Guide:
+    """What a format says of itself, with the snippets for this file. Raises ConfigError as `export`."""
+    module = importlib.import_module(f"hil.export.{_ready(name).module}")
+    quoted = {"MATLAB": "'" + str(path).replace("'", "''") + "'"}
+    return Guide(
+        holds=getattr(module, "HOLDS", ""),
+        lacks=getattr(module, "LACKS", ""),
+        sign=getattr(module, "SIGN", _SIGN),
+        snippets=tuple(
+            (program, lines.strip().replace("FILE", quoted.get(program, repr(str(path)))))
+            for program, lines in getattr(module, "SNIPPETS", {}).items()
+        ),
+    )
 
 
 def export(calibration: Calibration, path: str | Path, name: str) -> None:

@@ -18,6 +18,32 @@ from hil.core.calibration import Calibration
 from hil.store.fields import CONVENTION
 from hil.store.files import write_atomically
 
+HOLDS = (
+    "gain, coupling, positions, delay, image, DC and responses, exactly, a row per element, with the standard deviations "
+    "of all but responses"
+)
+LACKS = (
+    "gauge and what it assumes, limits of use (band, gains, epoch, expiry), settings, metrics and captures; "
+    "it cannot be imported again"
+)
+SNIPPETS = {
+    "Python": """
+import csv
+with open(FILE, encoding="utf-8", newline="") as f:
+    rows = list(csv.DictReader(line for line in f if not line.startswith("#")))
+def numbers(name):
+    return [complex(float(r[name + "_re"]), float(r[name + "_im"])) for r in rows]
+gain = numbers("gain")
+coupling = list(zip(*(numbers(f"coupling_{k}") for k in range(len(rows)))))
+positions_m = [[float(r[f"nominal_{x}_m"]) + float(r[f"position_error_{x}_m"]) for x in "xyz"] for r in rows]
+""",
+    "MATLAB": """
+t = readtable(FILE, 'CommentStyle', '#');
+gain = complex(t.gain_re, t.gain_im);
+positions_m = [t.nominal_x_m + t.position_error_x_m, t.nominal_y_m + t.position_error_y_m, t.nominal_z_m + t.position_error_z_m];
+""",
+}
+
 
 def write(calibration: Calibration, path: Path) -> None:
     """Write the .csv file."""

@@ -13,6 +13,25 @@ from hil.core.errors import CalibrationError
 from hil.store.fields import CONVENTION, from_fields, to_fields
 from hil.store.files import read_limited, write_atomically
 
+HOLDS = "everything, exactly, as text for people and programs; can be imported again"
+LACKS = "nothing; complex numbers are [re, im], unknown numbers null"
+SNIPPETS = {
+    "Python": """
+import json
+import numpy as np
+with open(FILE, encoding="utf-8") as f:
+    c = json.load(f)
+gain, coupling = (np.array(c["impairments"][k]) @ [1, 1j] for k in ("gain", "coupling"))
+positions_m = np.array(c["geometry"]["positions_m"]) + np.array(c["impairments"]["position_error_m"])
+""",
+    "MATLAB": """
+c = jsondecode(fileread(FILE));
+gain = complex(c.impairments.gain(:, 1), c.impairments.gain(:, 2));
+coupling = complex(c.impairments.coupling(:, :, 1), c.impairments.coupling(:, :, 2));
+positions_m = c.geometry.positions_m + c.impairments.position_error_m;
+""",
+}
+
 FORMAT = "hil-calibration"
 _MAX_BYTES = 16 << 20  # parsed JSON takes some twenty times its size in memory
 

@@ -17,6 +17,25 @@ from hil.core.calibration import Calibration
 from hil.export.npz_file import arrays
 from hil.store.files import write_atomically
 
+HOLDS = "gain, coupling, positions, delay, image, DC, responses and their standard deviations, exactly, in one struct"
+LACKS = (
+    "gauge and what it assumes, limits of use (band, gains, epoch, expiry), settings, metrics and captures; "
+    "it cannot be imported again"
+)
+SNIPPETS = {
+    "Python": """
+import scipy.io
+s = scipy.io.loadmat(FILE, squeeze_me=True, struct_as_record=False)["calibration"]
+gain, coupling = s.gain, s.coupling
+positions_m = s.positions_m + s.position_error_m
+""",
+    "MATLAB": """
+s = load(FILE).calibration;
+gain = s.gain; coupling = s.coupling;
+positions_m = s.positions_m + s.position_error_m;
+""",
+}
+
 
 def write(calibration: Calibration, path: Path) -> None:
     """Write the .mat file."""

@@ -21,6 +21,17 @@ from hil.export.json_file import decode, encode
 from hil.store.fields import CONVENTION
 from hil.store.files import MAX_FILE_BYTES, read_limited, write_atomically
 
+HOLDS = "everything, exactly; can be imported again"
+LACKS = "nothing; programs other than Python read it only with a library of their own"
+SNIPPETS = {
+    "Python": """
+import numpy as np
+with np.load(FILE, allow_pickle=False) as f:
+    gain, coupling = f["gain"], f["coupling"]
+    positions_m = f["positions_m"] + f["position_error_m"]
+"""
+}
+
 
 def arrays(calibration: Calibration) -> dict[str, Any]:
     """Arrays and texts of the export by name."""

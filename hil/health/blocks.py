@@ -49,6 +49,10 @@ class BlockTap:
     """Collects health blocks from frames. A block with a gap in it is left out, and one with values that are no numbers.
 
     Blocks lie at multiples of `n_samples` of the absolute index, so that they do not depend on the frames.
+
+    Attributes
+    ----------
+    no_numbers : channels for which the latest block was left out.
     """
 
     def __init__(self, n_channels: int, n_samples: int) -> None:
@@ -57,6 +61,7 @@ class BlockTap:
         self._m = n_channels
         self._stretch_n = min(STRETCH, n_samples // 2)
         self._next = -1  # absolute index of the next sample expected
+        self.no_numbers: tuple[int, ...] = ()
         self._begin()
 
     def _begin(self) -> None:
@@ -88,7 +93,10 @@ class BlockTap:
             at += piece
             if skip + piece == self.n_samples and self._whole:
                 start = first + at - self.n_samples
-                if _are_numbers(self._windows) and _are_numbers(self._stretch):
+                self.no_numbers = (
+                    () if _are_numbers(self._windows) and _are_numbers(self._stretch) else self._odd()
+                )
+                if not self.no_numbers:
                     out.append(
                         HealthBlock(
                             self._windows,
@@ -100,6 +108,13 @@ class BlockTap:
                     )
                 self._begin()
         return out
+
+    def _odd(self) -> tuple[int, ...]:
+        """Channels with values that cannot be judged."""
+        return tuple(
+            c for c in range(self._m)
+            if not (_are_numbers(self._windows[:, c].copy()) and _are_numbers(self._stretch[c]))
+        )  # fmt: skip
 
     def _copy(self, samples: NDArray[np.complex64], skip: int) -> None:
         """Samples from place `skip` of the block on into the windows and the stretch."""

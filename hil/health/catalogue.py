@@ -12,7 +12,9 @@ from hil.health.event import HealthEvent, Severity
 @dataclass(frozen=True, slots=True)
 class Kind:
     """cause, remedy : sentences, with {where} and {size}. clears : over as soon as it is no longer seen.
-    needs : "" or what must be there to see it. breaks : phases are not watched while it lasts."""
+    needs : "" or what must be there to see it. breaks : phases are not watched while it lasts. lasts : its end is
+    seen, and until then it is told again and again as still there. sending : to be added to the remedy while the
+    device transmits."""
 
     cause: str
     remedy: str
@@ -20,6 +22,8 @@ class Kind:
     clears: bool = False
     needs: str = ""
     breaks: bool = False
+    lasts: bool = False
+    sending: str = ""
 
 
 _CALIBRATION = "a calibration"
@@ -60,6 +64,7 @@ KINDS: dict[str, Kind] = {
         clears=True,
         needs=_CALIBRATION,
         breaks=True,
+        lasts=True,
     ),
     "array-changed": Kind(
         "The array no longer behaves as before, and no single cause explains it",
@@ -81,6 +86,13 @@ KINDS: dict[str, Kind] = {
         "{where} went silent",
         "Check its power, cable and gain setting",
         breaks=True,
+        lasts=True,
+    ),
+    "no-numbers": Kind(
+        "{where} delivered values that are no numbers (NaN, infinite or absurdly large)",
+        "Restart the stream, and check the device's driver and sample format",
+        breaks=True,
+        lasts=True,
     ),
     "weak-channel": Kind(
         "{where} lost {size} dB of the signal while its noise stayed",
@@ -90,6 +102,7 @@ KINDS: dict[str, Kind] = {
         "{where} has nothing in common with the others any more",
         "Check its antenna cable and the common clock and LO, then restart the stream",
         breaks=True,
+        lasts=True,
     ),
     "agc-step": Kind(
         "The gain of {where} changed by {size} dB without being asked",
@@ -99,12 +112,15 @@ KINDS: dict[str, Kind] = {
         "Clipping: {size} % of the samples of {where} are at full scale",
         "Lower the gain of this channel or the emitter's power",
         clears=True,
+        lasts=True,
+        sending=", or attenuate the own transmitter more (--tx-attenuation)",
     ),
     "stuck-bit": Kind(
         "Bit {size} of the converter of {where} never changes",
         "Leave this channel out, and have the converter and its data lines checked",
         needs="integer samples",
         breaks=True,
+        lasts=True,
     ),
     "new-emitter": Kind(
         "One more emitter than before is seen, or a copy of one with a long delay",
@@ -112,6 +128,7 @@ KINDS: dict[str, Kind] = {
         Severity.INFO,
         clears=True,
         breaks=True,
+        lasts=True,
     ),
     "carrier-drift": Kind(
         "The carrier of the signal moved by {size} Hz",
@@ -195,8 +212,10 @@ def make_event(
     value: float | None = None,
     size: Any = None,
     severity: Severity | None = None,
+    sending: bool = False,
 ) -> HealthEvent:
-    """An event with the catalogue's sentences; size : text for {size}, default from value."""
+    """An event with the catalogue's sentences; size : text for {size}, default from value; sending : the device
+    transmits."""
     entry = KINDS[kind]
     channels, groups = tuple(channels), tuple(groups)
     if size is None:
@@ -209,7 +228,8 @@ def make_event(
         )
     where = words_of(channels, groups)
     cause = entry.cause.format(where=where, size=size)
+    remedy = entry.remedy + (entry.sending if sending else "")
     return HealthEvent(
-        kind, cause[:1].upper() + cause[1:], entry.remedy.format(where=where, size=size), severity or entry.severity,
+        kind, cause[:1].upper() + cause[1:], remedy.format(where=where, size=size), severity or entry.severity,
         first_sample, last_sample, channels, groups, value,
     )  # fmt: skip

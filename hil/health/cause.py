@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hil.core.frame import StreamInfo
 from hil.health.bits import bits_of
 from hil.health.blocks import SNAPSHOTS
 from hil.health.catalogue import make_event
 from hil.health.event import HealthEvent
 from hil.health.hypotheses import Change, Judge, best_change
 from hil.health.lags import find_lags
-from hil.health.levels import LevelWatch
+from hil.health.levels import OVERDRIVEN, LevelWatch
 from hil.health.manifold import joined, signals_of
 from hil.health.phases import PhaseWatch
 from hil.health.readings import Readings
@@ -26,7 +27,6 @@ _AMPLITUDES = ("agc-step", "weak-channel")  # kinds that are a factor of a chann
 _ALIKE_DB = 1.0
 _NOISE_KNOWN = 0.9  # of the blocks
 _ON_ITS_WAY = 0.4  # of the misfit at the alarm
-_OVERDRIVEN = 5.0  # per cent at full scale: less may follow from a gain step, which is then told
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +126,11 @@ def _levels(evidence: Evidence) -> list[HealthEvent]:
         mostly("clipped"),
         mostly("stepped") or evidence.levels.mean_change(after, sending=evidence.sending).stepped,
     )
-    share = 100 * float(np.mean([r.block.clipped[list(clipped)].max() for r in after])) if clipped else 0.0
-    if clipped and (share > _OVERDRIVEN or not stepped):
-        return [make_event("clipped", first, last, channels=clipped, value=share)]
+    share = float(np.mean([r.block.clipped[list(clipped)].max() for r in after])) if clipped else 0.0
+    if clipped and (share > OVERDRIVEN or not stepped):
+        return [
+            make_event("clipped", first, last, channels=clipped, value=100 * share, sending=evidence.sending)
+        ]
     dead = mostly("dead")
     if dead:
         return [make_event("dead-channel", first, last, channels=dead)]
@@ -151,17 +153,23 @@ def _levels(evidence: Evidence) -> list[HealthEvent]:
 
 
 def _lag(evidence: Evidence) -> HealthEvent | None:
-    first, last = evidence.span
-    m = evidence.after[-1].block.stretch.shape[0]
     stretches = [r.block.stretch for r in evidence.after[-_STRETCHES:]]
-    found = find_lags(stretches, sets_of(evidence.groups, m), evidence.n_sources)
+    return lag_event(stretches, evidence.groups, evidence.n_sources, *evidence.span)
+
+
+def lag_event(
+    stretches: Sequence[NDArray[np.complex64]], groups: Sequence[tuple[int, ...]], n_sources: int, first: int,
+    last: int,
+) -> HealthEvent | None:  # fmt: skip
+    """What does not keep step in these stretches, (M, n) each; first, last : samples of the event."""
+    found = find_lags(stretches, sets_of(groups, len(stretches[0])), n_sources)
     if found is None:
         return None
-    groups = tuple(g for g, group in enumerate(evidence.groups) if set(group) <= set(found.members))
+    within = tuple(g for g, group in enumerate(groups) if set(group) <= set(found.members))
     whole = len(found.members) > 1
     value = float(found.lag) if found.kind == "slip" else None
     return make_event(
-        found.kind, first, last, channels=found.members, groups=groups if whole else (), value=value,
+        found.kind, first, last, channels=found.members, groups=within if whole else (), value=value,
         size=f"{found.lag:+d}",
     )  # fmt: skip
 
@@ -185,6 +193,13 @@ def sets_of(groups: Sequence[tuple[int, ...]], n_channels: int) -> list[tuple[in
             if len(pair) < n_channels:
                 sets.append(pair)
     return sets
+
+
+def groups_of(stream: StreamInfo) -> tuple[tuple[int, ...], ...]:
+    """Coherent groups in places of the array."""
+    place = {channel: i for i, channel in enumerate(stream.config.channels or ())}
+    groups = [tuple(place[c] for c in g if c in place) for g in stream.device.coherent_groups]
+    return tuple(g for g in groups if g)
 
 
 def _amplitude(event: HealthEvent, evidence: Evidence) -> Change | None:

@@ -14,8 +14,12 @@ _SIGMAS = 8.0
 _LEAST_STEP_DB = 0.8
 _LEAST_LOSS_DB = 6.0
 _DEAD_DB = 20.0
-_NOTHING_DB = -200.0  # every receiver that works has noise
-_CLIPPED = 0.01
+#: dBFS; every receiver that works has noise.
+NOTHING_DB = -200.0
+#: Share of the samples at full scale that is told when it comes; less is none.
+CLIPPED = 0.01
+#: Share that is told from the start (peaks of wide signals reach 4 %) and that does not follow from a gain step.
+OVERDRIVEN = 0.05
 _SAME_DB = 1.5
 _FOLLOW_EVERY = 4  # good blocks
 _BLEND = 1 / 32  # of these: how fast the reference follows slow changes
@@ -63,10 +67,12 @@ class LevelWatch:
         self._relative = Statistic.of([self._beside(r.level_db) for r in readings])
         self._noise = Statistic.of([r.noise_db for r in readings])
         self._tail = Statistic.of([np.array(np.median(r.tail)) for r in readings])
-        self._clipped = np.median([r.block.clipped for r in readings], axis=0)
+        #: (M,) usual share of samples at full scale; channels in which it is so large that little else is seen.
+        self.clipped = np.median([r.block.clipped for r in readings], axis=0)
+        self.overdriven = self.clipped > OVERDRIVEN
         self._followed = 0
         #: (M,) channels that were silent from the start, without even noise.
-        self.silent = self._level.mean < _NOTHING_DB
+        self.silent = self._level.mean < NOTHING_DB
         #: (M,) bits that never change, None if the samples are no integers.
         self.stuck = _mostly_stuck(readings)
         windows = np.concatenate([r.tail for r in readings])
@@ -74,6 +80,11 @@ class LevelWatch:
         spread = 1.4826 * float(np.median(np.abs(windows - middle)))
         #: Of one window: beyond it something more than the expected sources is in it.
         self.window_tail = middle + max(_LEAST_TAIL, 4 * spread)
+
+    @property
+    def usual_db(self) -> NDArray[np.float64]:
+        """(M,) levels of the reference, dBFS."""
+        return self._level.mean
 
     def _beside(self, level_db: NDArray[np.float64]) -> NDArray[np.float64]:
         """(M,) change of every channel against that of the others."""
@@ -99,8 +110,8 @@ class LevelWatch:
         fall = readings.level_db - self._level.mean
         typical = median(fall)
         dead = (fall < -_DEAD_DB) & (fall - typical < -_DEAD_DB)
-        dead |= (readings.level_db < _NOTHING_DB) & ~self.silent
-        clipped = readings.block.clipped > np.maximum(_CLIPPED, 4 * self._clipped)
+        dead |= (readings.level_db < NOTHING_DB) & ~self.silent
+        clipped = readings.block.clipped > np.maximum(CLIPPED, 4 * self.clipped)
         sigmas = _SIGMAS / np.sqrt(blocks)
         step = np.maximum(_LEAST_STEP_DB, sigmas * self._noise.sigma)
         by_noise = np.abs(noise) > step

@@ -20,7 +20,8 @@ class Readings:
     """What one block shows.
 
     covariance : (S, M, M) complex128, whitened. values : (S, M) eigenvalues, ascending; vectors : (S, M, M).
-    level_db, noise_db : (M,) dBFS per channel, not whitened; noise_db is NaN where it cannot be told from the
+    level_db, noise_db : (M,) dBFS per channel, not whitened; level_db is that of nothing for samples that never
+    change; noise_db is NaN where it cannot be told from the
     signals. tail : (S,) log of eigenvalue K + 1 over the mean of the smaller ones, 0 if there are none.
     stuck : (M,) mask of bits that never change, None if the samples are no integers. signal_db : power of the signals over the noise per element.
     """
@@ -53,14 +54,16 @@ def read_block(
     """Readings with `n_sources` signals assumed; whitening : (M,) factor per channel; full_scale_bits : of integers."""
     raw = block.covariance
     power = np.maximum(np.einsum("smm->sm", raw).real.mean(axis=0), _TINY)
+    first = block.windows[0, :, 0]
+    # what never changes carries nothing, whatever its value; at full scale it is too much
+    still = np.all(block.windows == first[:, None], axis=(0, 2)) & (block.clipped < 0.5)
+    power[still] = _TINY
     white = raw * (whitening[:, None] * whitening)
     values, vectors = np.linalg.eigh(white)
     values = np.maximum(values, _TINY)
     m = values.shape[1]
     k = min(n_sources, m - 1)
-    tail = np.zeros(len(values))
-    if k <= m - 2:
-        tail = np.log(values[:, m - k - 1] / values[:, : m - k - 1].mean(axis=1))
+    tail = tail_of(values, k)
     # a window that straddles a hop shows two directions: its second signal is not noise
     calm = tail <= median(tail) + _HOP
     noise = channel_noise(white[calm], vectors[calm][:, :, : m - k]) / whitening**2
@@ -71,6 +74,14 @@ def read_block(
         10 * np.log10(max(signal / floor, 1e-3)),
         None if full_scale_bits is None else stuck_bits(block.stretch, full_scale_bits),
     )  # fmt: skip
+
+
+def tail_of(values: NDArray[np.float64], k: int) -> NDArray[np.float64]:
+    """(S,) log of eigenvalue k + 1 over the mean of the smaller ones, 0 if there are none; values : (S, M) ascending."""
+    m = values.shape[1]
+    if k > m - 2:
+        return np.zeros(len(values))
+    return np.log(values[:, m - k - 1] / values[:, : m - k - 1].mean(axis=1))
 
 
 def channel_noise(

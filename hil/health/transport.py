@@ -110,9 +110,12 @@ class TransportWatch:
         self._stall_s = _STALL_S
         self._arrivals: deque[tuple[int, int]] = deque()
         self._told: dict[str, int] = {}
+        self._latest: dict[str, HealthEvent] = {}  # of each kind, summed up since it was told
+        self._going_on: frozenset[str] = frozenset()  # seen again since they were told
         self._stalled = False
         self._clock = ClockWatch()
-        self.lost = 0
+        #: At least, and how many losses there were of unknown length, each counted as one.
+        self.lost = self.lost_unknown = 0
         self.skipped = 0
 
     def frame(self, frame: Frame) -> list[HealthEvent]:
@@ -163,10 +166,14 @@ class TransportWatch:
     def _loss(self, frame: Frame, jump: int, now: int, fs_hz: float) -> list[HealthEvent]:
         n = frame.samples.shape[1]
         overflow = FrameFlag.OVERFLOW in frame.flags
+        there = jump > 0 or FrameFlag.GAP_BEFORE in frame.flags
+        if there and jump <= 0:
+            self.lost += 1
+            self.lost_unknown += 1
         share = self._delivered_share(fs_hz)
         if share is not None and share < _SLOW:
             return self._tell("slow-network", frame.first_sample, n, now, 100 * share)
-        if overflow and not (jump > 0 or FrameFlag.GAP_BEFORE in frame.flags):
+        if overflow and not there:
             return []  # the gap was told with the block before
         return self._tell(
             "overflow" if overflow else "dropped-blocks",
@@ -190,12 +197,27 @@ class TransportWatch:
     def _tell(
         self, kind: str, first: int, n: int, now: int, value: float | None, about: str = ""
     ) -> list[HealthEvent]:
-        last = self._told.get(kind)
+        end = first + n
+        last, before = self._told.get(kind, now), self._latest.get(kind)
         self._told[kind] = now
-        if last is not None and now - last < _QUIET_S * 1e9:
-            return []
+        if now - last >= _QUIET_S * 1e9:
+            before = None
+        if before is not None:
+            first, self._going_on = before.first_sample, self._going_on | {kind}
+            if kind != "slow-network":
+                value = None if value is None or before.value is None else value + before.value
+        else:
+            self._going_on -= {kind}
         size = None if value is None else f"{about}{value:.0f}"
-        return [make_event(kind, first, first + n, value=value, size=size)]
+        self._latest[kind] = event = make_event(kind, first, end, value=value, size=size)
+        return [event] if before is None else []
+
+    def lasting(self) -> list[HealthEvent]:
+        """What has been told and was seen again since and lately, summed up."""
+        now = self._last_ns or 0
+        return [
+            self._latest[kind] for kind in sorted(self._going_on) if now - self._told[kind] < _QUIET_S * 1e9
+        ]
 
     def tick(self, now_ns: int) -> list[HealthEvent]:
         """Asked now and then while no frame comes: a stall that has not ended yet, once."""

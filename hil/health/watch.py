@@ -20,11 +20,14 @@ from hil.core.device import WireFormat
 from hil.core.epoch import EpochScope
 from hil.core.errors import HilError
 from hil.core.frame import Frame, FrameFlag, StreamInfo
+from hil.health.beginning import faults_from_the_start, slip_amid
+from hil.health.blind import not_watched
 from hil.health.blocks import BlockTap, HealthBlock, block_samples
 from hil.health.carrier import WINDOW_BLOCKS as CARRIER_BLOCKS
 from hil.health.carrier import CarrierWatch
 from hil.health.catalogue import KINDS, make_event
-from hil.health.cause import Evidence, name_cause, stuck_events
+from hil.health.cause import Evidence, groups_of, name_cause
+from hil.health.endings import IN_REFERENCES, Endings
 from hil.health.event import HealthEvent, Severity
 from hil.health.hypotheses import Change
 from hil.health.levels import LevelWatch
@@ -83,6 +86,8 @@ class HealthWatch:
         self._alarm: list[Readings] | None = None
         self._slow = False
         self._holding = False
+        self._endings: Endings | None = None
+        self._ended = 0
 
     # ---- what comes in --------------------------------------------------------------------------------
 
@@ -93,7 +98,9 @@ class HealthWatch:
             out += self._transport.frame(frame)
             self._note_sending(FrameFlag.TRANSMITTING in frame.flags)
             counts = np.zeros(len(frame.samples), np.int64) if clipped is None else clipped
-            for block in self._tap.take(frame, counts):
+            blocks = self._tap.take(frame, counts)
+            out += self._numbers(frame)
+            for block in blocks:
                 self.blocks += 1
                 out += self._block(block)
             return self._noted(out)
@@ -114,10 +121,20 @@ class HealthWatch:
         """Watch against another calibration from now on; faults that it explains are over."""
         with self._lock:
             self._calibration = calibration
-            self.active.clear()
+            # the blocks at hand are the reference: a new one would be blind for as long as it takes
+            calm = not (self._bad or self._alarm or self._holding)
+            blocks = self._first or ([r.block for r in self._memory] if calm else [])
+            self.active = {key: e for key, e in self.active.items() if key[0] in IN_REFERENCES}
             self._restart()
+            self._first = blocks[1 - SETTLE_BLOCKS :]
 
     # ---- what is known --------------------------------------------------------------------------------
+
+    def lasting(self) -> list[HealthEvent]:
+        """Faults that have been told and are still there, losses that go on among them."""
+        with self._lock:
+            there = [e for e in self.active.values() if KINDS[e.kind].lasts]
+            return there + self._transport.lasting()
 
     @property
     def block_samples(self) -> int:
@@ -141,34 +158,17 @@ class HealthWatch:
                 "not_watched": self.not_watched(),
                 "blocks": self.blocks,
                 "samples_lost": self._transport.lost,
+                "samples_lost_exact": not self._transport.lost_unknown,
                 "n_sources": self._k,
                 "null_misfit": self._phases.misfit if self._phases else None,
             }
 
     def not_watched(self) -> list[str]:
         """What cannot be seen now, and why, one sentence each."""
-        out: list[str] = []
-        m = self._stream.n_channels
-        named = ", ".join(kind for kind, entry in KINDS.items() if entry.needs == "a calibration")
-        if self._calibration is None:
-            out.append(f"Not watched without a calibration: {named}.")
-        elif m < 3 or self._k >= m:
-            out.append(f"Not watched with {m} channels and {self._k} emitters: {named}.")
-        elif self._sending:
-            out.append(
-                f"Not watched while the device transmits: {named}, new-emitter, weak-channel, carrier-drift."
-            )
-        elif self._breaking():
-            out.append(f"Not watched while {', '.join(sorted(self._breaking()))} lasts: {named}.")
-        elif self._calibration.geometry.kind == "line":
-            out.append(
-                "A phase ramp along the line moves all directions alike and cannot be seen without an anchor."
-            )
-        if self._bits is None:
-            out.append("Not watched in samples that are no integers: stuck-bit.")
-        if not self._k or (self._levels is None and self.blocks > SETTLE_BLOCKS):
-            out.append("No emitter is seen: only the transport and the levels are watched.")
-        return out
+        return not_watched(
+            self._stream.n_channels, self._k, self._calibration, sending=self._sending, breaking=self._breaking(),
+            integers=self._bits is not None, emitters=self._levels is not None or self.blocks <= SETTLE_BLOCKS,
+        )  # fmt: skip
 
     # ---- inside ---------------------------------------------------------------------------------------
 
@@ -189,7 +189,8 @@ class HealthWatch:
         self._restart()
 
     def _breaking(self) -> set[str]:
-        return {kind for kind, _ in self.active if KINDS[kind].breaks}
+        held = self._endings.holds if self._endings is not None else lambda key: False
+        return {key[0] for key in self.active if KINDS[key[0]].breaks or held(key)}
 
     def _new_stream(self, stream: StreamInfo, first_sample: int) -> list[HealthEvent]:
         old = self._stream
@@ -212,6 +213,15 @@ class HealthWatch:
         self._restart()
         return out
 
+    def _numbers(self, frame: Frame) -> list[HealthEvent]:
+        """Samples that cannot be judged, once; over with the next block that can."""
+        kind, channels = "no-numbers", self._tap.no_numbers
+        self.active = {key: e for key, e in self.active.items() if key[0] != kind or key[1] == channels}
+        if not channels or (kind, channels) in self.active:
+            return []
+        end = frame.first_sample + frame.samples.shape[1]
+        return [make_event(kind, max(end - self.block_samples, 0), end, channels=channels)]
+
     def _block(self, block: HealthBlock) -> list[HealthEvent]:
         if self._levels is None:
             self._first.append(block)
@@ -220,7 +230,20 @@ class HealthWatch:
         if self._alarm is not None:
             self._alarm.append(readings)
             return self._name() if len(self._alarm) >= PERSIST_BLOCKS + COLLECT_BLOCKS else []
-        return self._watch(readings)
+        return [] if self._is_ending(readings) else self._watch(readings)
+
+    def _is_ending(self, readings: Readings) -> bool:
+        """True while a fault that is in the references no longer shows: they are of no use then."""
+        assert self._endings is not None
+        over = {} if self._holding or not self.active else self._endings.over(readings, self.active)
+        self._ended = self._ended + 1 if over else 0
+        if self._ended >= _CLEAR_BLOCKS:
+            for key, rest in over.items():
+                del self.active[key]
+                if rest is not None:
+                    self.active[rest.kind, rest.channels] = rest
+            self._restart()
+        return bool(over)
 
     def _settle(self) -> list[HealthEvent]:
         """References from the first blocks; a calibration that does not explain them is an alarm at once."""
@@ -236,32 +259,35 @@ class HealthWatch:
             self._whitening = 10 ** (-(noise - noise.mean()) / 20)
             readings = [read_block(b, self._k, self._whitening, self._bits) for b in self._first]
         self._levels = LevelWatch(readings)
+        self._endings = Endings(readings, self._levels)
         self._carrier_watch = self._carrier_watch or CarrierWatch(fs_hz)
         self._first = []
         self._memory.clear()
         self._memory.extend(readings)
         self._bad = self._good = self._tail_bad = 0
         new = self._broken_from_the_start(readings)
+        slip = slip_amid(readings, groups_of(self._stream), m)
+        if slip is not None:
+            self.active[slip.kind, slip.channels] = slip
+            self._again(None)
+            return [*new, slip]
         if self._calibration is None or self._breaking() or m < 3 or self._k >= m or self._sending:
             self._phases = None
             return new
         if self._phases is None:
             self._phases = PhaseWatch(self._calibration, self._stream.fc_hz, self._k)
         if self._phases.settle(readings, self._levels.window_tail, self._whitening):
-            return []
+            return new
         self._alarm = readings[-(PERSIST_BLOCKS + COLLECT_BLOCKS) :]
         self._memory.clear()
-        return self._name()
+        return [*new, *self._name()]
 
     def _broken_from_the_start(self, readings: list[Readings]) -> list[HealthEvent]:
-        """Bits that never change, and channels without even noise."""
+        """What was there before the stream began, or before something else was told."""
         assert self._levels is not None
-        stuck, silent = self._levels.stuck, np.flatnonzero(self._levels.silent).tolist()
-        block = readings[-1].block
-        first, last = readings[0].block.first_sample, block.first_sample + block.n_samples
-        events = stuck_events(stuck, first, last) if stuck is not None else []
-        if silent:
-            events.append(make_event("dead-channel", first, last, channels=silent))
+        events = faults_from_the_start(readings, self._levels, sending=self._sending)
+        keys = {(e.kind, e.channels) for e in events}
+        self.active = {key: e for key, e in self.active.items() if key[0] != "clipped" or key in keys}
         new = [e for e in events if (e.kind, e.channels) not in self.active]
         for event in new:
             self.active[event.kind, event.channels] = event
@@ -319,7 +345,8 @@ class HealthWatch:
         return []
 
     def _clear(self) -> None:
-        for key in [k for k in self.active if KINDS[k[0]].clears]:
+        assert self._endings is not None
+        for key in [k for k in self.active if KINDS[k[0]].clears and not self._endings.holds(k)]:
             del self.active[key]
 
     def _name(self) -> list[HealthEvent]:
@@ -329,7 +356,7 @@ class HealthWatch:
         before = [r for r in self._memory if r.block.first_sample < after[0].block.first_sample]
         n_tail = sum(self._levels.tail_alarm(r) for r in after[1:])
         evidence = Evidence(
-            before, after, self._groups(), self._levels, self._phases, self._k, n_tail > len(after) // 2, self._slow,
+            before, after, groups_of(self._stream), self._levels, self._phases, self._k, n_tail > len(after) // 2, self._slow,
             self._sending,
         )  # fmt: skip
         events, change = name_cause(evidence)
@@ -368,10 +395,3 @@ class HealthWatch:
         """Bits of a sample word, None if the samples are no integers."""
         device = self._stream.device
         return device.full_scale_bits if device.wire is WireFormat.CI16 else None
-
-    def _groups(self) -> tuple[tuple[int, ...], ...]:
-        """Coherent groups in places of the array."""
-        channels = self._stream.config.channels or ()
-        place = {channel: i for i, channel in enumerate(channels)}
-        groups = [tuple(place[c] for c in g if c in place) for g in self._stream.device.coherent_groups]
-        return tuple(g for g in groups if g)

@@ -15,36 +15,40 @@ from drivers.sigmf_files import Recording, open_recording
 from hil import store
 from hil.core.calibration import Calibration
 from hil.core.device import RxConfig, TxConfig
-from hil.core.errors import CalibrationMismatch, ConfigError
+from hil.core.errors import CalibrationMismatch, ConfigError, RecordingError
 from hil.core.frame import StreamInfo
 from hil.core.geometry import parse_array
 from hil.core.units import SPEED_OF_LIGHT_M_S
 from hil.core.waveform import Waveform, load_waveform
-from hil.dsp.angle_delay import AngleDelayMapper, subcarrier_frequencies
+from hil.dsp.angle_delay import subcarrier_frequencies
 from hil.dsp.angle_delay_channel import known_channel, mistrust
 from hil.dsp.angle_delay_direct import DirectChoice
+from hil.dsp.angle_delay_doppler import unfolded
+from hil.dsp.angle_delay_foreign import words_on_others
+from hil.dsp.angle_delay_keystone import keystone
 from hil.dsp.angle_delay_looks import Separated, hears_only_itself, separate
 from hil.dsp.angle_delay_paths import PathEstimate, find_paths
 from hil.dsp.angle_delay_phase import aligned, merged
 from hil.dsp.angle_delay_verdict import PlaneVerdict, plane_verdict
 from hil.dsp.correction import converter_errors, correct_samples
 from hil.dsp.response import calibrated_response
+from hil.jobs.angle_delay_map import power_map
+from hil.jobs.angle_delay_words import beyond_the_prefix, migrates, of_speeds, span_m_s
 from hil.jobs.stated_array import stated_array
-from hil.jobs.transmit import TransmitRequest, waveform_beside
+from hil.jobs.transmit import TransmitRequest, at_the_greatest, waveform_beside
 from hil.learning.csi import read_csi
 from hil.learning.csi_recording import CsiCapture, CsiTap, Mend, covariances_of_looks, csi_of_recording
 from hil.learning.using import CalibrationInUse, calibration_for
 from hil.session import open_session
 
-_MOST_BLOCKS = 128
-_LEAST_BLOCKS = 8
-#: Cells of one search over angle, delay and Doppler: a second or two.
-_MOST_CELLS = 2e7
+#: Blocks of symbols that are kept: as short as the symbols where this allows, for Doppler shifts.
+_MOST_GROUPS = 4096
+#: Values of all blocks that paths are fitted to: a second or two; more until there are enough blocks for what moves.
+_USUAL_VALUES, _MOST_VALUES = 1 << 19, 1 << 21
+_ENOUGH_BLOCKS, _LEAST_BLOCKS = 256, 8
 #: Blocks that a calibration is judged by.
 _MOST_JUDGED = 512
 _ELEMENTS_THAT_TELL = 4
-_MAP_DELAYS = 400
-_MAP_ANGLES = 361
 
 
 @dataclass(slots=True)
@@ -71,7 +75,10 @@ class AngleDelaySettings:
 
 @dataclass(slots=True)
 class AngleDelay:
-    """Paths and a map. power (A, D) linear over angles_deg (A,) and delays_s (D,) after the reference; the direct path is not in it."""
+    """Paths and a map. power (A, D) linear over angles_deg (A,) and delays_s (D,) after the reference; the direct path is not in it.
+
+    unambiguous_speed_m_s : speeds beyond it, towards the array or away, show as others; NaN with a single block.
+    """
 
     stream: StreamInfo
     estimate: PathEstimate
@@ -82,6 +89,7 @@ class AngleDelay:
     angles_deg: NDArray[np.float64]
     delays_s: NDArray[np.float64]
     power: NDArray[np.float32]
+    unambiguous_speed_m_s: float
     notes: tuple[str, ...] = ()
 
     @property
@@ -96,7 +104,7 @@ class AngleDelay:
             {
                 "angle_deg": p.angle_deg, "delay_s": p.delay_s, "range_m": p.range_m, "power_db": p.power_db,
                 "angle_sigma_deg": p.angle_sigma_deg, "range_sigma_m": p.range_sigma_m, "snr_db": p.snr_db,
-                "doppler_hz": p.doppler_hz, "range_rate_m_s": p.range_rate_m_s,
+                "doppler_hz": p.doppler_hz, "range_rate_m_s": p.range_rate_m_s, "range_rate_sigma_m_s": p.range_rate_sigma_m_s,
             }
             for p in self._with_gauge()
         ]  # fmt: skip
@@ -109,6 +117,7 @@ class AngleDelay:
             "direct_path_db": e.direct_db,
             "range_bin_m": e.range_bin_m,
             "residual": e.residual,
+            "unambiguous_speed_m_s": self.unambiguous_speed_m_s,
             "complete": e.complete,
             "epoch": self.stream.epoch.id,
             "calibration_status": used.status if used else "none",
@@ -169,7 +178,9 @@ def of_recording(path: Path, array: str | None, settings: AngleDelaySettings) ->
         end = min(_end_of_epoch(recording, start), start + max(round(settings.seconds * stream.fs_hz), 1))
         own = transmitted(recording)
         mend = _mend(settings, stream)
-        capture = csi_of_recording(recording, waveform, start, end, own=own, mend=mend)
+        capture = csi_of_recording(
+            recording, waveform, start, end, most_groups=_MOST_GROUPS, own=own, mend=mend
+        )
     return _analyse(replace(capture, stream=stream), settings, own=own)
 
 
@@ -187,17 +198,29 @@ def of_device(
     waveform = waveform_of(settings.waveform)
     session = open_session(uri, lambda fc_hz: parse_array(array, fc_hz), want)
     with session:
+        quiet = ""
         if transmit is not None:
             sent = TxConfig(attenuation_db=transmit.attenuation_db, channels=transmit.channels)
-            session.transmit(load_waveform(transmit.file), sent)
+            quiet = at_the_greatest(transmit, session.transmit(load_waveform(transmit.file), sent))
         total = max(round(settings.seconds * session.stream.fs_hz), 1)
-        tap = CsiTap(waveform, total, own=transmit is not None, mend=_mend(settings, session.stream))
+        tap = CsiTap(
+            waveform, total, _MOST_GROUPS, own=transmit is not None, mend=_mend(settings, session.stream)
+        )
         session.start(on_frame=tap, n_samples=total)
         while not session.wait(0.1):
             pass
         session.stop()
         session.raise_error()
-    return _analyse(tap.result(), settings, own=transmit is not None)
+    try:
+        capture = tap.result()
+    except RecordingError as err:
+        if not quiet:
+            raise
+        raise RecordingError(str(err), hint=f"{quiet}; {err.hint}", exit_code=err.exit_code) from err
+    return _analyse(
+        replace(capture, notes=(*capture.notes, quiet) if quiet else capture.notes), settings,
+        own=transmit is not None,
+    )  # fmt: skip
 
 
 def _expected(own: bool, stream: StreamInfo) -> DirectChoice:
@@ -265,39 +288,40 @@ def _analyse(capture: CsiCapture, settings: AngleDelaySettings, *, own: bool) ->
         )
     choice, given = _reference(settings.reference, _expected(own, stream))
     used = _use(settings, capture, choice, own=own)
-    few = capture.averaged(_blocks(capture))
     calibration = used.calibration if used is not None else None
     max_delay_s = None if settings.max_range_m is None else 2 * settings.max_range_m / SPEED_OF_LIGHT_M_S
     limits = None if settings.grid_deg is None else settings.grid_deg[:2]
-    several = len(few) > 1
-    estimate = find_paths(
-        few.csi, geometry.positions_m, stream.fc_hz, few.frequency_hz, time_s=few.time_s if several else None,
-        calibration=calibration, direct=choice, reference_s=given, max_delay_s=max_delay_s, angles_deg=limits,
-        max_paths=settings.max_paths, false_alarm=settings.false_alarm, prefix=capture.prefix,
-    )  # fmt: skip
+
+    def found_in(some: CsiCapture) -> tuple[CsiCapture, PathEstimate, int]:
+        few = some.averaged(_blocks(some))
+        contiguous = some.prefix is not None or len(few) < len(some)  # responses of a file are moments
+        estimate = find_paths(
+            few.csi, geometry.positions_m, stream.fc_hz, few.frequency_hz,
+            time_s=few.time_s if len(few) > 1 else None, calibration=calibration, direct=choice, reference_s=given,
+            max_delay_s=max_delay_s, angles_deg=limits, max_paths=settings.max_paths,
+            false_alarm=settings.false_alarm, prefix=capture.prefix, block_s=_block_s(few) if contiguous else 0.0,
+        )  # fmt: skip
+        if len(few) == len(some):
+            return few, estimate, 0
+        return few, *_unfolded(estimate, few, some, calibration)
+
+    few, estimate, undecided = found_in(capture)
+    if len(few) > 1 and migrates(estimate, float(np.ptp(few.time_s))):
+        mended = keystone(capture.csi, capture.frequency_hz, capture.time_s, stream.fc_hz)
+        capture = replace(capture, csi=mended)
+        few, estimate, undecided = found_in(capture)
     if not estimate.complete:
         notes.append(f"more than {settings.max_paths} paths: raise --paths to see the others")
-    notes += _beyond(capture, estimate)
-    angles, delays, power = _map(few, settings, used, estimate)
+    notes += beyond_the_prefix(capture, estimate)
+    notes += of_speeds(
+        estimate, stream.fc_hz, float(np.ptp(few.time_s)), _block_s(few), _block_s(capture), undecided
+    )
+    notes += words_on_others(estimate.foreign_db)
+    angles, delays, power = power_map(few, estimate, calibration, settings.grid_deg, settings.max_range_m)
     return AngleDelay(
         stream, estimate, used, len(few), int(capture.symbols.sum()), int(capture.first_sample[0]), angles, delays,
-        power, tuple(notes),
+        power, span_m_s(stream.fc_hz, _block_s(capture)), tuple(notes),
     )  # fmt: skip
-
-
-def _beyond(capture: CsiCapture, estimate: PathEstimate) -> list[str]:
-    """A note if paths are later than the cyclic prefix allows."""
-    if capture.prefix is None:
-        return []
-    late = np.array([p.delay_s for p in estimate.paths]) + estimate.reference_s
-    count = int(np.count_nonzero(capture.prefix.outside_s(late)))
-    if not count:
-        return []
-    reach_m = (capture.prefix.clean_s[1] - estimate.reference_s) * SPEED_OF_LIGHT_M_S / 2
-    return [
-        f"{count} of the paths lie beyond {reach_m:.4g} m, where the cyclic prefix ends: they lose power "
-        "and raise the noise; a longer prefix (hil waveform new ofdm --cp) reaches farther"
-    ]
 
 
 def _reference(text: str | float, direct: DirectChoice) -> tuple[DirectChoice, float | None]:
@@ -312,10 +336,30 @@ def _reference(text: str | float, direct: DirectChoice) -> tuple[DirectChoice, f
 
 
 def _blocks(capture: CsiCapture) -> int:
-    """As many blocks as a search of bounded effort allows: they set which Doppler shifts can be seen."""
+    """As many blocks as a fit of bounded effort allows: they set which Doppler shifts can be seen."""
     _, m, s = capture.csi.shape
-    cells = 2.5**2 * m * 2 * s * 2
-    return int(np.clip(_MOST_CELLS / cells, _LEAST_BLOCKS, _MOST_BLOCKS))
+    enough = min(_ENOUGH_BLOCKS, _MOST_VALUES // (m * s))
+    return max(_USUAL_VALUES // (m * s), enough, _LEAST_BLOCKS)
+
+
+def _unfolded(
+    estimate: PathEstimate, few: CsiCapture, capture: CsiCapture, calibration: Calibration | None
+) -> tuple[PathEstimate, int]:
+    """The Doppler shifts that the shorter blocks of `capture` show, and how many stay undecided."""
+    stream, f = capture.stream, capture.frequency_hz
+    assert stream.geometry is not None
+    response = calibrated_response(stream.geometry.positions_m, stream.fc_hz, calibration)
+    csi = capture.csi if calibration is None else capture.csi / known_channel(calibration, f)
+    steering = response.steering(np.array([p.angle_deg for p in estimate.paths]))
+    paths, undecided = unfolded(
+        estimate.paths, estimate.reference_s, stream.fc_hz, csi, f, capture.time_s, steering, _block_s(few)
+    )
+    return replace(estimate, paths=paths), undecided
+
+
+def _block_s(capture: CsiCapture) -> float:
+    """Length of a block; 0 for a single one."""
+    return float(np.diff(capture.time_s).min()) if len(capture) > 1 else 0.0
 
 
 def _use(
@@ -354,39 +398,3 @@ def _use(
             # not the calibration's fault
             raise CalibrationMismatch(str(err), field=err.field, hint=capture.overdriven) from err
         raise
-
-
-def _map(
-    capture: CsiCapture, settings: AngleDelaySettings, used: CalibrationInUse | None, estimate: PathEstimate
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float32]]:
-    """Largest power over Doppler at each angle and delay; the direct path removed if it is the reference."""
-    stream, geometry = capture.stream, capture.stream.geometry
-    assert geometry is not None
-    calibration = used.calibration if used is not None else None
-    response = calibrated_response(geometry.positions_m, stream.fc_hz, calibration)
-    low, high = response.limits_deg
-    angles = np.linspace(low, high, _MAP_ANGLES)
-    if settings.grid_deg is not None:
-        a, b, step = settings.grid_deg
-        angles = np.arange(max(a, low), min(b, high) + step / 2, step)
-    bin_s = 2 * estimate.range_bin_m / SPEED_OF_LIGHT_M_S
-    most = bin_s * len(capture.frequency_hz) / 2
-    if settings.max_range_m is not None:
-        most = min(2 * settings.max_range_m / SPEED_OF_LIGHT_M_S, 2 * most)
-    elif estimate.paths:
-        most = min(2 * most, max(1.3 * max(p.delay_s for p in estimate.paths), 10 * bin_s))
-    early = min([-bin_s, *(p.delay_s - bin_s for p in estimate.paths)])
-    delays = np.linspace(early, most, _MAP_DELAYS)
-    csi = capture.csi.astype(np.complex128)
-    f = capture.frequency_hz
-    if calibration is not None:
-        csi = csi / known_channel(calibration, f)
-    if estimate.delay_reference == "direct path":
-        basis = np.exp(-2j * np.pi * f * estimate.reference_s) / np.sqrt(len(f))
-        csi = csi - (csi.mean(axis=0) @ basis.conj())[:, None] * basis
-    mapper = AngleDelayMapper(response, f, angles, delays + estimate.reference_s)
-    spectra = np.fft.fft(csi, axis=0) / len(csi)
-    power = np.zeros((len(angles), len(delays)), np.float32)
-    for spectrum in spectra:
-        np.maximum(power, mapper(spectrum), out=power)
-    return angles, delays, power

@@ -41,17 +41,22 @@ class CaptureResult:
     transmitted: Transmitted | None = None
     health: list[dict[str, Any]] = field(default_factory=list)
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Of the recording; none if it would hold no sample: it is not kept then."""
+        return self.summary.files if self.summary.samples else ()
+
     def as_dict(self) -> dict[str, Any]:
         """The JSON object of `hil capture` (contract.md)."""
         stream = self.stream
-        lost_exact = self.session.lost_exact and self.summary.lost_exact
         status = {"status": "interrupted", "reason": "interrupted", "hint": "", "exit_code": 130}
         return (
             (status if self.interrupted else {})
             | {
                 "samples": self.summary.samples,
                 "lost": self.session.lost,
-                "lost_exact": lost_exact,
+                "lost_exact": self.session.lost_exact,
+                "lost_unknown": self.session.lost_unknown,
                 "gaps": self.session.gaps,
                 "epochs": self.session.epochs,
                 "overloads": self.summary.overloads,
@@ -63,7 +68,7 @@ class CaptureResult:
                 "gain_db": list(stream.gains_db),
                 "epoch": stream.epoch.id,
                 "device": stream.device.model,
-                "files": [str(f) for f in self.summary.files],
+                "files": [str(f) for f in self.files],
             }
             | ({} if self.transmitted is None else {"transmitted": self.transmitted.as_dict()})
         )
@@ -86,6 +91,7 @@ def capture_to_file(
     """Record `n_samples` per channel or `length_s` seconds, with a waveform transmitted meanwhile if asked for.
 
     The waveform's file is copied beside the recording. However this ends, the transmitter is silent after it.
+    A recording without samples is not left behind.
 
     Raises
     ------
@@ -112,34 +118,46 @@ def capture_to_file(
         )  # fmt: skip
         try:
             copy.write() if copy is not None else remove_copies(out)
-        except BaseException:
-            recorder.close()
-            raise
-        interrupted = False
-        watched = Watched(stream, recorder=recorder) if can_watch(stream) else None
+            return _record(session, recorder, total, progress, transmitted, say)
+        finally:
+            if recorder.discard_empty() and copy is not None:
+                copy.remove()
+
+
+def _record(
+    session: Session,
+    recorder: Recorder,
+    total: int,
+    progress: Progress | None,
+    transmitted: Transmitted | None,
+    say: Say,
+) -> CaptureResult:
+    """From the first block to the closed recording."""
+    interrupted = False
+    watched = Watched(session.stream, recorder=recorder) if can_watch(session.stream) else None
+    try:
         session.start(recorder=recorder, on_frame=watched, n_samples=total)
-        try:
-            _watch(session, total, progress, watched, say)
-        except KeyboardInterrupt:
-            interrupted = True
-        except HilError as err:
-            if watched is not None:
-                watched.failed(err)
-            summary = session.stop()
-            _tell_health(watched, say)
-            _tell_kept(err, summary, out)
-            raise
+        _watch(session, total, progress, watched, say)
+    except KeyboardInterrupt:
+        interrupted = True
+    except HilError as err:
+        if watched is not None:
+            watched.failed(err)
         summary = session.stop()
-        _tell_health(watched, say)  # what the last blocks brought
-        if not interrupted:
-            try:
-                session.raise_error()
-            except HilError as err:
-                _tell_kept(err, summary, out)
-                raise
-        assert summary.recording is not None
-        health = [event.as_dict() for event in watched.events] if watched is not None else []
-        return CaptureResult(summary.recording, summary, session.stream, interrupted, transmitted, health)
+        _tell_health(watched, say)
+        _tell_kept(err, summary, recorder.path)
+        raise
+    summary = session.stop()
+    _tell_health(watched, say)  # what the last blocks brought
+    if not interrupted:
+        try:
+            session.raise_error()
+        except HilError as err:
+            _tell_kept(err, summary, recorder.path)
+            raise
+    recording = summary.recording or recorder.close()
+    health = [event.as_dict() for event in watched.events] if watched is not None else []
+    return CaptureResult(recording, summary, session.stream, interrupted, transmitted, health)
 
 
 def _tell_health(watched: Watched | None, say: Say) -> None:
@@ -153,7 +171,10 @@ def _tell_kept(err: HilError, summary: SessionSummary, out: Path) -> None:
     if isinstance(err, CaptureOverrun):
         err.hint = "record on with --gaps, lower the rate (--fs), or use a faster disk"
     kept = summary.recording.samples if summary.recording else 0
-    err.hint = "; ".join([*filter(None, [err.hint]), f"{kept} samples per channel are kept in {out}"])
+    words = (
+        f"{kept} samples per channel are kept in {out}" if kept else f"nothing was recorded, no {out} is left"
+    )
+    err.hint = "; ".join([*filter(None, [err.hint]), words])
 
 
 def _check_name(out: Path) -> None:

@@ -120,6 +120,7 @@ class LearnedArray:
                 "samples": s.samples,
                 "lost": s.lost,
                 "lost_exact": s.lost_exact,
+                "lost_unknown": s.lost_unknown,
                 "gaps": s.gaps,
                 "edges": s.edges,
             }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,13 +113,10 @@ def run_live(
             raise
         told.now()
         edges = summary.edges | {"dsp -> learner": _plain(learner)}
-    summary = SessionSummary(
-        summary.samples, summary.lost, summary.lost_exact, summary.gaps, summary.epochs, summary.overloads, edges,
-        summary.recording,
-    )  # fmt: skip
     return LiveOutcome(
-        tap.stream or session.stream, summary, update, tap.kept, learn_seconds, list(watched.events)
-    )
+        tap.stream or session.stream, replace(summary, edges=edges), update, tap.kept, learn_seconds,
+        list(watched.events),
+    )  # fmt: skip
 
 
 class _Told:

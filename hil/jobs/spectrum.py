@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +18,7 @@ from hil.core.errors import ConfigError, HilError, RecordingError, StreamStopped
 from hil.core.frame import Frame, StreamInfo
 from hil.core.geometry import parse_array
 from hil.core.units import parse_quantity
-from hil.dsp.correction import correct_samples, is_ideal, receiver_errors
-from hil.dsp.covariance import sample_covariance
-from hil.dsp.doa import DoaFinder, Method
-from hil.dsp.doa_accuracy import doa_sigma_deg
-from hil.dsp.source_count import mdl
+from hil.jobs.directions import Directions, Estimator, SpectrumSettings
 from hil.jobs.stated_array import stated_array
 from hil.jobs.watched import Watched
 from hil.learning.observe import CovarianceBatch, CovarianceTap, join, observe_recording
@@ -32,103 +27,6 @@ from hil.session import Session, open_session
 
 #: What a device is asked for: long enough to confirm a calibration.
 _DEVICE_S = 0.3
-
-
-@dataclass(slots=True)
-class SpectrumSettings:
-    """What is wanted. grid_deg : (low, high, step) or None; snapshots : per estimate; at_s : where in a recording."""
-
-    n_sources: int | None = None
-    method: Method = "music"
-    grid_deg: tuple[float, float, float] | None = None
-    snapshots: int = 4096
-    at_s: float = 0.0
-    calibration: Path | None = None
-    relearn_phase: bool = False
-    stale_ok: str | None = None
-
-
-@dataclass(slots=True)
-class Directions:
-    """One estimate. spectrum (G,) linear over angles_deg (G,). health : faults told since the last one (hil.health)."""
-
-    stream: StreamInfo
-    doa_deg: NDArray[np.float64]
-    sigma_deg: NDArray[np.float64]
-    n_sources: int
-    used: CalibrationInUse | None
-    angles_deg: NDArray[np.float64]
-    spectrum: NDArray[np.float64]
-    first_sample: int
-    health: list[dict[str, Any]] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, Any]:
-        """The JSON object of contract.md."""
-        used = self.used
-        return {
-            "doa_deg": self.doa_deg,
-            "doa_sigma_deg": self.sigma_deg,
-            "n_sources": self.n_sources,
-            "epoch": self.stream.epoch.id,
-            "calibration_status": used.status if used else "none",
-            "calibration_id": used.calibration.id if used else None,
-            "stale_reason": (used.calibration.stale_reason or None) if used else None,
-            "first_sample": self.first_sample,
-            "time_s": self.first_sample / self.stream.fs_hz,
-            "health": self.health,
-        }
-
-
-class Estimator:
-    """Directions of frames of one stream with one array description."""
-
-    def __init__(self, stream: StreamInfo, settings: SpectrumSettings, used: CalibrationInUse | None) -> None:
-        if stream.geometry is None:
-            raise ConfigError(
-                "the array is not known", where="--array", hint="give for example --array ula:4:0.5"
-            )
-        m, k = stream.n_channels, settings.n_sources
-        if m < 2 or (k is not None and k >= m):
-            raise ConfigError(
-                f"{k or 1} sources: {m} elements separate at most {m - 1}",
-                where="--sources",
-                hint="give fewer, or auto",
-            )
-        self.stream, self.settings, self.used = stream, settings, used
-        grid = None
-        if settings.grid_deg is not None:
-            low, high, step = settings.grid_deg
-            grid = np.arange(low, high + step / 2, step)
-        array: Any = used.calibration if used is not None else stream.geometry
-        self.finder = DoaFinder(array, stream.fc_hz, grid, method=settings.method)
-        self._receivers = None
-        if used is not None:
-            errors = receiver_errors(used.calibration.impairments)
-            self._receivers = None if is_ideal(errors) else errors
-
-    def estimate(self, samples: NDArray[np.complex64], first_sample: int) -> Directions:
-        """From (M, N) samples; delays, responses, images and DC that the calibration knows are undone in them."""
-        if self._receivers is not None:
-            samples = correct_samples(samples, self._receivers, self.stream.fs_hz)
-        covariance = sample_covariance(samples)
-        n = samples.shape[1]
-        count = self.settings.n_sources
-        if count is None:
-            count = min(int(mdl(np.linalg.eigvalsh(covariance), n)), len(covariance) - 1)
-        if count < 1:
-            found = np.zeros(0)
-            spectrum = np.ones(len(self.finder.grid_deg))
-            return Directions(
-                self.stream, found, found, 0, self.used, self.finder.grid_deg, spectrum, first_sample
-            )
-        found = self.finder.find(covariance, count)
-        sigma = doa_sigma_deg(covariance, self.finder.response, self.stream.fc_hz, found, n, count)
-        if self.used is not None:
-            sigma = np.hypot(sigma, self.used.calibration.gauge.angle_sigma_deg)
-        spectrum = self.finder.spectrum(covariance, count)
-        return Directions(
-            self.stream, found, sigma, count, self.used, self.finder.grid_deg, spectrum, first_sample
-        )
 
 
 def parse_grid(text: str | None) -> tuple[float, float, float] | None:
@@ -191,11 +89,11 @@ def of_device(
             except HilError as err:
                 watched.failed(err)
                 if directions is not None and on_directions is not None:
-                    on_directions(replace(directions, health=watched.take()))
+                    on_directions(replace(directions, health=watched.report()))
                 raise
             if found is None:  # nothing new but a fault
                 assert directions is not None
-                directions = replace(directions, health=watched.take())
+                directions = replace(directions, health=watched.report())
             else:
                 samples, first, stream = found
                 if estimator is None or stream.epoch.id != estimator.stream.epoch.id:
@@ -203,7 +101,9 @@ def of_device(
                     estimator = Estimator(stream, settings, used)
                     if used is not None:
                         watched.watch.calibrate(used.calibration)
-                directions = replace(estimator.estimate(samples, first), health=watched.take())
+                health = watched.report()
+                silent = {c for h in health if h["kind"] == "dead-channel" for c in h["channels"]}
+                directions = replace(estimator.estimate(samples, first, silent), health=health)
             if on_directions is not None:
                 on_directions(directions)
             if on_directions is None or not keep_on():

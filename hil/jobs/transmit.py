@@ -135,11 +135,22 @@ def begin_transmitting(
     """Send the waveform until the session stops. Raises ConfigError (another rate), UnsupportedSetting, DeviceError."""
     want = TxConfig(attenuation_db=request.attenuation_db, channels=request.channels)
     taken = session.transmit(copy.waveform, want)
+    quiet = at_the_greatest(request, taken)
+    if quiet:
+        say(quiet)
+    return Transmitted(copy.name, copy.sha256, _levels(taken), taken.channels or (), taken.fc_hz or 0.0)
+
+
+def at_the_greatest(request: TransmitRequest, taken: TxConfig) -> str:
+    """What to tell a user who asked for no attenuation and got the greatest one, read back in `taken`; or ""."""
+    if request.attenuation_db is not None:
+        return ""
+    return (
+        f"transmitting at the greatest attenuation, {max(_levels(taken)):g} dB: --tx-attenuation DB raises the power "
+        "(cabled: mind the receiver's maximum input; on air: what you are licensed for)"
+    )
+
+
+def _levels(taken: TxConfig) -> tuple[float, ...]:
     levels = taken.attenuation_db
-    levels = levels if isinstance(levels, tuple) else (levels or 0.0,)
-    if request.attenuation_db is None:
-        say(
-            f"transmitting at the greatest attenuation, {max(levels):g} dB: --tx-attenuation DB raises the power "
-            "(cabled: mind the receiver's maximum input; on air: what you are licensed for)"
-        )
-    return Transmitted(copy.name, copy.sha256, levels, taken.channels or (), taken.fc_hz or 0.0)
+    return levels if isinstance(levels, tuple) else (levels or 0.0,)

@@ -72,6 +72,17 @@ class Watched:
             self._new.clear()
         return out
 
+    def report(self) -> list[dict[str, Any]]:
+        """Events since the last call, and what was told before and lasts, marked `ongoing`."""
+        with self._lock:
+            new = list(self._new)
+            self._new.clear()
+        told = {(e.kind, e.channels) for e in new}
+        lasting = [e for e in self.watch.lasting() if (e.kind, e.channels) not in told]
+        return [e.as_dict() | {"ongoing": False} for e in new] + [
+            e.as_dict() | {"ongoing": True} for e in lasting
+        ]
+
     @property
     def pending(self) -> bool:
         """True if `take` would give something."""
@@ -87,11 +98,16 @@ class Watched:
         if recorder is None:
             return
         for event in events:
-            recorder.annotate(
-                event.first_sample, event.last_sample, event.kind, f"{event.cause}. {event.remedy}.",
-                hil_fault=event.kind, hil_severity=str(event.severity), hil_channels=list(event.channels),
-                hil_groups=list(event.groups), hil_value=event.value,
-            )  # fmt: skip
+            annotate(recorder, event)
+
+
+def annotate(recorder: Recorder, event: HealthEvent) -> None:
+    """Note an event in a recording."""
+    recorder.annotate(
+        event.first_sample, event.last_sample, event.kind, f"{event.cause}. {event.remedy}.",
+        hil_fault=event.kind, hil_severity=str(event.severity), hil_channels=list(event.channels),
+        hil_groups=list(event.groups), hil_value=event.value,
+    )  # fmt: skip
 
 
 def can_watch(stream: StreamInfo) -> bool:

@@ -19,11 +19,14 @@ from hil.core.frame import StreamInfo
 from hil.core.geometry import parse_array
 from hil.core.impairments import Impairments
 from hil.core.units import SPEED_OF_LIGHT_M_S
-from hil.dsp.angle_delay_direct import DirectChoice, frequency_period
+from hil.dsp.angle_delay_direct import DirectChoice
+from hil.dsp.angle_delay_foreign import whitener_of, words_on_others
 from hil.dsp.angle_delay_looks import Look, Separated, hears_only_itself, separate
+from hil.learning.csi_anchor import anchored, span_s
 from hil.learning.csi_ghosts import without_ghosts
 from hil.learning.csi_recording import CsiCapture
 from hil.learning.csi_skew import centre_hz, level, without_rough_skew
+from hil.learning.csi_speeds import speeds_m_s, what_was_used
 from hil.learning.observe import CovarianceBatch
 from hil.learning.settings import LearnSettings
 
@@ -33,6 +36,8 @@ _MOST_SAMPLES = 2.0**62
 _STILL = 0.95
 #: A scene that stands still is averaged to this many blocks: enough for every test, each with little noise.
 _STILL_BLOCKS = 96
+#: Part of its energy that each look must keep in longer blocks.
+_KEPT = 0.8
 #: Phase at the band's edge from the array's own size, from which on it is taken out and the array learned again.
 _WIDE_RAD = 0.1
 #: Neighbouring blocks of one direction differ by no more than this (one minus squared correlation) beyond noise.
@@ -162,32 +167,34 @@ def lessons_of(
         direct = "yes"
         found = parted(capture)
     still = all(look.still > _STILL for look in found.looks)
+    others = words_on_others(whitener_of(capture.csi / found.deviation[:, None])[1])
+    speeds, most_m_s = speeds_m_s(found.looks, capture.time_s, capture.stream.fc_hz)
     if not still and len(found.looks) > 1 and _explained(found, capture) < _MOST_EXPLAINED:
         return _wandering(found, capture, settings, levelled_s)
     blocks = _STILL_BLOCKS
     while still and found.looks and len(capture) > blocks:
         few = capture.averaged(blocks)
         trial = parted(few)
-        kept = [look.energy for look in trial.looks]
         # what moves towards the array or away turns its phase: then longer means lose it
-        if len(kept) == len(found.looks) and sum(kept) > 0.8 * sum(look.energy for look in found.looks):
+        if _all_kept(found, trial):
             capture, found = few, trial
             break
         blocks *= 2
     if not found.looks:
         raise NotIdentifiable(
             "these data show a direct path and no target or emitter", parameters=["gain", "phase"],
-            hint="capture with targets in view, longer or with more power; --no-direct-path if there is none",
+            hint="; ".join(
+                [*others, "capture with targets in view, longer or with more power; --no-direct-path if there is none"]
+            ),
         )  # fmt: skip
     found, capture, removed = level(found, capture, parted)
     removed = removed + levelled_s
-    notes = [*capture.notes, *found.notes]
+    notes = [*capture.notes, *found.notes, *others]
     responses = found.responses * found.deviation[:, None]
     csi, time_s = _stacked(responses, capture)
-    if len(found.looks) > 1:
-        kind = "targets that stand still" if still else "components"
-        notes.append(f"{len(found.looks)} {kind} at different delays were used")
-    settings, told = _anchored(settings, found, capture, anchor_range_m, still=still)
+    used = what_was_used(speeds, most_m_s, still=still, own=own)
+    notes += [used] if used else []
+    settings, told = anchored(settings, found, capture, anchor_range_m, still=still)
     whole = np.stack([_whole(look) for look in found.looks])
     looks = tuple(
         SourceLook(part[kept], at_zero=True, still=look.still > _STILL)
@@ -204,6 +211,16 @@ def lessons_of(
         ChannelResponses(csi, capture.spacing_hz, time_s, None, (-window, window)), settings, removed,
         centre_hz(capture) + capture.carrier_offset_hz, looks, _heard_hz(capture), _loss(found, capture, still=still), (*notes, *told),
     )  # fmt: skip
+
+
+def _all_kept(found: Separated, trial: Separated) -> bool:
+    """Whether each look is still there with most of its energy."""
+    if len(trial.looks) != len(found.looks):
+        return False
+    before, after = (
+        [look.energy for look in sorted(of.looks, key=lambda look: look.delay_s)] for of in (found, trial)
+    )
+    return all(b > _KEPT * a for a, b in zip(before, after, strict=True))
 
 
 def _loss(found: Separated, capture: CsiCapture, *, still: bool) -> NDArray[np.float64]:
@@ -282,56 +299,8 @@ def _stacked(
         near = place[np.argsort(np.abs(place - gap), kind="stable")[:2]]
         full[..., gap] = full[..., near].mean(axis=-1)
     time_s = capture.time_s - capture.time_s[0]
-    span_s = _span_s(capture)
-    return full.reshape(looks * blocks, m, -1), np.concatenate([time_s + k * span_s for k in range(looks)])
-
-
-def _span_s(capture: CsiCapture) -> float:
-    """From the first block of one look to the first of the next."""
-    time_s = capture.time_s
-    return float(time_s[-1] - time_s[0]) + (float(np.diff(time_s).mean()) if len(time_s) > 1 else 1.0)
-
-
-def _anchored(
-    settings: LearnSettings,
-    found: Separated,
-    capture: CsiCapture,
-    anchor_range_m: float | None,
-    *,
-    still: bool,
-) -> tuple[LearnSettings, list[str]]:
-    """Anchors speak of one look: that at the given range, or the strongest."""
-    if not settings.anchors_deg or (len(found.looks) < 2 and anchor_range_m is None):
-        return settings, []
-    if len(settings.anchors_deg) > 1 and still:
-        raise ConfigError(
-            f"{len(settings.anchors_deg)} anchors for {len(found.looks)} targets that stand still", where="--anchor",
-            hint="give one anchor, and with --anchor-range which target it is",
-        )  # fmt: skip
-    delay_s = np.array([look.delay_s for look in found.looks])
-    late_s = delay_s - (delay_s[0] if found.direct is None else found.direct.delay_s)
-    # delays repeat; after a direct path they are positive, but for noise
-    period_s = frequency_period(capture.frequency_hz)
-    before_s = period_s / 2 if found.direct is None else 1 / float(np.ptp(capture.frequency_hz))
-    ranges: NDArray[np.float64] = ((late_s + before_s) % period_s - before_s) * SPEED_OF_LIGHT_M_S / 2
-    chosen = 0
-    if anchor_range_m is not None:
-        chosen = int(np.argmin(np.abs(ranges - anchor_range_m)))
-        bin_m = SPEED_OF_LIGHT_M_S / (2 * float(np.ptp(capture.frequency_hz)))
-        if abs(ranges[chosen] - anchor_range_m) > bin_m:
-            raise ConfigError(
-                f"no target at {anchor_range_m:g} m: they are at {', '.join(f'{r:.4g}' for r in sorted(ranges))} m",
-                where="--anchor-range", hint=f"name one of them to within {bin_m:.3g} m",
-            )  # fmt: skip
-    begin = chosen * _span_s(capture)
-    end = begin + float(capture.time_s[-1] - capture.time_s[0])
-    moved: tuple[tuple[float, float | None, float | None], ...] = tuple(
-        (deg, begin + (t0 or 0.0), end if t1 is None else min(begin + t1, end))
-        for deg, t0, t1 in settings.anchors_deg
-    )
-    which = "" if anchor_range_m is not None else " (the strongest; --anchor-range names another)"
-    note = f"the anchor is taken for the target at {ranges[chosen]:.4g} m{which}"
-    return replace(settings, anchors_deg=moved), [note]
+    each_s = span_s(capture)
+    return full.reshape(looks * blocks, m, -1), np.concatenate([time_s + k * each_s for k in range(looks)])
 
 
 def without_leads(

@@ -135,7 +135,7 @@ class CsiGatherer:
         symbol = layout.symbol_samples
         per_group = stream.n_channels * len(layout.subcarriers) * 8
         groups = int(max(1, min(most_groups, _MOST_BYTES // per_group, n_samples // symbol)))
-        self._group_samples = max(symbol, -(-n_samples // groups))
+        self._group_samples = max(symbol, n_samples // groups)
         self._average = int(np.clip(self._group_samples // symbol // _BLOCKS_PER_GROUP, 1, _MOST_AVERAGED))
         unit = symbol * self._average
         self._group_samples = -(-self._group_samples // unit) * unit  # all groups alike
@@ -147,17 +147,22 @@ class CsiGatherer:
         self._columns_hz: NDArray[np.float64] = np.asarray(
             self._receiver.columns * layout.spacing_hz, np.float64
         )
+        self._zero: float | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        """Begin to gather anew, with the timing that was found."""
+        m = self.stream.n_channels
         self._sums: dict[int, NDArray[np.complex128]] = {}
         self._counts: dict[int, int] = {}
         self._firsts: dict[int, int] = {}
         self._times: dict[int, float] = {}
         self._begins: dict[int, float] = {}
-        self._snr = np.zeros(stream.n_channels)
+        self._snr = np.zeros(m)
         self._offset_hz = 0.0
-        self._zero: float | None = None
         self._origin: int | None = None
         self._n, self._pushed = 0, 0
-        self._clipped = np.zeros(stream.n_channels, np.int64)
+        self._clipped = np.zeros(m, np.int64)
 
     def push(
         self,
@@ -203,6 +208,13 @@ class CsiGatherer:
         self._snr += 10 ** (np.asarray(block.snr_db, float) / 10)
         self._offset_hz += block.carrier_offset_hz
         self._n += 1
+
+    def take(self) -> CsiCapture:
+        """`result`, then begin to gather anew: the timing and its zero are kept, for a live display."""
+        try:
+            return self.result()
+        finally:
+            self._forget()
 
     def result(self) -> CsiCapture:
         """What has come so far. Raises RecordingError (exit code 2) if the waveform was not found."""
@@ -251,7 +263,7 @@ class CsiGatherer:
         early = layout.cp_samples // 4
         fs_hz = self.stream.fs_hz
         clean_s = -early / fs_hz, (layout.cp_samples - early) / fs_hz
-        return CyclicPrefix(clean_s, layout.n_fft / fs_hz, len(layout.grid))
+        return CyclicPrefix(clean_s, layout.n_fft / fs_hz, len(layout.grid), self._period / fs_hz)
 
 
 def csi_of_recording(

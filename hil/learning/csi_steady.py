@@ -11,11 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hil.dsp.angle_delay_phase import strongest_pattern
+
 #: Share of the energy in one pattern (the direct path) from which its amplitude tells.
 _ONE_PATTERN = 0.8
-#: Its amplitude may differ by this part, or by what noise allows.
+#: Its amplitude may differ by this part, by what noise allows, or by so many times the usual scatter: echoes that move
+#: beat with the direct path.
 _AMPLITUDE = 0.03
 _SIGMAS = 6.0
+_SCATTERS = 6.0
 #: Without such a pattern: a block this much weaker than the others has not all of the waveform.
 _WEAKER = 0.25
 #: More than that share is no beginning or end, but how the signal is.
@@ -32,18 +36,20 @@ def steady(csi: NDArray[np.complexfloating[Any, Any]], *, own: bool) -> NDArray[
     if b < 4:
         return everything
     flat = csi.reshape(b, -1)
-    gram = flat @ flat.conj().T
-    power = np.real(np.diagonal(gram)).astype(float)
-    values, vectors = np.linalg.eigh(gram.astype(np.complex128))
+    power = np.sum(np.abs(flat) ** 2, axis=1, dtype=float)
     total = float(power.sum())
     if not total > 0:
         return everything
-    if own and float(values[-1]) > _ONE_PATTERN * total:
-        amplitude = np.abs(vectors[:, -1])
-        middle = float(np.median(amplitude))
-        rest = max(total - float(values[-1]), 0.0) / max((b - 1) * flat.shape[1], 1)
-        noise = np.sqrt(rest / 2 / max(float(values[-1]), 1e-300))
-        good = np.abs(amplitude - middle) < max(_AMPLITUDE * middle, _SIGMAS * float(noise))
+    part = strongest_pattern(flat)[0]
+    pattern = part.conj() @ flat
+    along = np.abs(flat @ (pattern / np.linalg.norm(pattern)).conj())
+    energy = float(np.sum(along**2))
+    if own and energy > _ONE_PATTERN * total:
+        middle = float(np.median(along))
+        rest = max(total - energy, 0.0) / max((b - 1) * flat.shape[1], 1)
+        off = np.abs(along - middle)
+        usual = float(np.median(off))
+        good = off < max(_AMPLITUDE * middle, _SIGMAS * float(np.sqrt(rest / 2)), _SCATTERS * usual)
     else:
         good = power > _WEAKER * float(np.median(power))
     return good if np.mean(good) > _MOST else everything

@@ -13,6 +13,7 @@ from typing import Self
 
 import numpy as np
 
+from calib.result import Progress
 from hil.core.errors import CalibrationError, ConfigError
 from hil.core.frame import Frame, StreamInfo
 from hil.learning.batch import require_learnable
@@ -22,6 +23,7 @@ from hil.learning.settings import LearnSettings
 from hil.pipeline.shared_latest import SharedLatestWriter
 
 _START_TIMEOUT_S = 60.0
+_STOP_S = 1.0
 #: Most covariances of one frame: frames longer than this many strides are handed over in pieces.
 _SLOT_ITEMS = 64
 
@@ -83,6 +85,7 @@ class LiveLearner:
             target=learner_main, args=(job, child), name="hil-learner", daemon=True
         )
         self._child = child
+        self.progress: Progress | None = None
         self._sending = threading.Lock()  # `offer` and `finish` belong to different threads
         self._closed = False
 
@@ -123,13 +126,17 @@ class LiveLearner:
         return batch
 
     def poll(self, timeout_s: float = 0.0) -> LearnUpdate | None:
-        """The next finished attempt, or None."""
+        """The next finished attempt, or None; how far a race is goes to `progress`."""
         if self._closed:
             return None
         try:
-            return self._connection.recv() if self._connection.poll(timeout_s) else None
+            message = self._connection.recv() if self._connection.poll(timeout_s) else None
         except (EOFError, OSError):
             raise self._died() from None
+        if isinstance(message, Progress):
+            self.progress = message
+            return None
+        return message
 
     def finish(self, timeout_s: float = 30.0) -> LearnUpdate:
         """One last attempt on everything that was offered. Raises CalibrationError after the timeout."""
@@ -154,8 +161,8 @@ class LiveLearner:
         if self._process.pid is not None:
             with suppress(OSError):
                 self._send("stop")
-            self._process.join(5.0)
-            if self._process.is_alive():
+            self._process.join(_STOP_S)
+            if self._process.is_alive():  # amid an attempt, which leaves nothing behind
                 self._process.kill()
                 self._process.join(5.0)
         self._connection.close()

@@ -79,7 +79,8 @@ class CovarianceTap:
             return self._batch(frame, cov, np.zeros(0, np.int64))
         windows = sliding_window_view(frame.samples, self.n_snapshots, axis=1)[:, start::stride]
         blocks = np.ascontiguousarray(windows.transpose(1, 0, 2))
-        cov = np.matmul(blocks, blocks.conj().transpose(0, 2, 1)).astype(np.complex128) / self.n_snapshots
+        with np.errstate(invalid="ignore", over="ignore"):  # what is no number stays none
+            cov = np.matmul(blocks, blocks.conj().transpose(0, 2, 1)).astype(np.complex128) / self.n_snapshots
         first = frame.first_sample + start + stride * np.arange(len(blocks), dtype=np.int64)
         return self._batch(frame, cov, first)
 

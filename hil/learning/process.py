@@ -7,28 +7,34 @@ slow drift is followed. A new coherence epoch empties everything.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.result import LearnResult
+from calib.result import LearnResult, Progress
 from hil.core.errors import CalibrationError, ConnectionLost, HilError
 from hil.core.geometry import ArrayGeometry
 from hil.core.priority import prefer_this_thread
 from hil.learning.batch import learn_batch
 from hil.learning.follow import PhaseFollower
 from hil.learning.observe import CovarianceBatch
+from hil.learning.race import RaceTeacher
 from hil.learning.settings import LearnSettings
 from hil.pipeline.shared_latest import SharedLatestReader, SharedSpec
 
 #: First attempt when so many seconds of stream are there, then whenever they have grown by a quarter.
 _FIRST_S = 1.0
+#: A race is run once, and takes as long as all its methods: it waits for data that are worth it.
+_FIRST_RACE_S = 5.0
+_PROGRESS_S = 0.25
 _GROWTH = 1.25
 #: How much of the past is looked at, when that counts as full, and the share of time used from then on.
 _WINDOW_S = 30.0
@@ -79,6 +85,8 @@ class LearnUpdate:
     result : None if the data cannot determine the array; then `problem` says why, `parameters` which.
     epoch_counter, n_blocks, first_sample, last_sample : of the data used. seconds : of computing.
     final : it answers `LiveLearner.finish`. tracked : not learned anew, only its phases were followed.
+    method : whose result it is, "" if it was followed. race : a row (`calib.race.Entry.as_dict`) for each method, best
+    first, if it was a race.
     """
 
     result: LearnResult | None
@@ -92,6 +100,8 @@ class LearnUpdate:
     seconds: float
     final: bool
     tracked: bool = False
+    method: str = ""
+    race: tuple[dict[str, object], ...] = ()
 
 
 class _Gathered:
@@ -199,7 +209,10 @@ def _feed(reader: SharedLatestReader, gathered: _Gathered, done: threading.Event
 
 
 def _loop(job: LearnJob, gathered: _Gathered, connection: Connection, done: threading.Event) -> None:
-    next_span_s, not_before, epoch = _FIRST_S, 0.0, gathered.epoch
+    racing = job.settings.method == "race"
+    first_s = _FIRST_RACE_S if racing else _FIRST_S
+    tell = _teller(connection) if racing else None
+    next_span_s, not_before, epoch = first_s, 0.0, gathered.epoch
     follower: PhaseFollower | None = None
     next_follow = 0.0
     while True:
@@ -215,10 +228,12 @@ def _loop(job: LearnJob, gathered: _Gathered, connection: Connection, done: thre
         elif done.is_set():
             return
         if gathered.epoch != epoch:
-            epoch, next_span_s, not_before, follower = gathered.epoch, _FIRST_S, 0.0, None
+            epoch, next_span_s, not_before, follower = gathered.epoch, first_s, 0.0, None
         if follower is not None and not final and time.monotonic() >= next_follow:
             next_follow = time.monotonic() + _FOLLOW_PERIOD_S
             follower = _follow(follower, gathered, connection)
+            if follower is None and racing:
+                next_span_s = first_s
         span_s = gathered.span_s()
         held = job.target_s is not None and span_s > _HOLD * job.target_s
         if not final and (held or span_s < next_span_s or time.monotonic() < not_before):
@@ -229,14 +244,14 @@ def _loop(job: LearnJob, gathered: _Gathered, connection: Connection, done: thre
                 connection.send(_nothing(epoch))
             continue
         batch, fc_hz = found
-        update = attempt(job, batch, fc_hz, final=final)
+        update = attempt(job, batch, fc_hz, final=final, progress=tell)
         good = update.result is not None and update.result.converged
         if update.result is not None and good:
             follower = PhaseFollower(update.result, job.geometry, fc_hz, job.n_snapshots, update.last_sample)
         if final or good or follower is None:
             # a window over which the phases have drifted cannot be learned as one: then following goes on
             connection.send(update)
-        next_span_s = min(span_s * _GROWTH, _FULL * _WINDOW_S)
+        next_span_s = math.inf if racing and good else min(span_s * _GROWTH, _FULL * _WINDOW_S)
         if span_s >= _FULL * _WINDOW_S:
             # nothing grows any more: look again now and then, but leave the cores to the capture
             not_before = time.monotonic() + update.seconds * (1 / _DUTY - 1)
@@ -264,13 +279,36 @@ def _follow(follower: PhaseFollower, gathered: _Gathered, connection: Connection
     return follower
 
 
-def attempt(job: LearnJob, batch: CovarianceBatch, fc_hz: float, *, final: bool) -> LearnUpdate:
-    """Learn once from a batch."""
+def _teller(connection: Connection) -> Callable[[Progress], None]:
+    """Sends how far a race is, now and then."""
+    next_s = 0.0
+
+    def tell(progress: Progress) -> None:
+        nonlocal next_s
+        if time.monotonic() >= next_s:
+            next_s = time.monotonic() + _PROGRESS_S
+            connection.send(progress)
+
+    return tell
+
+
+def attempt(
+    job: LearnJob,
+    batch: CovarianceBatch,
+    fc_hz: float,
+    *,
+    final: bool,
+    progress: Callable[[Progress], None] | None = None,
+) -> LearnUpdate:
+    """Learn once from a batch, or run a race on it."""
     began = time.monotonic()
     batch = batch.thinned(_MOST_BLOCKS)
+    race = RaceTeacher() if job.settings.method == "race" else None
     result, problem, hint, parameters = None, "", "", ()
     try:
-        result = learn_batch(batch, job.geometry, fc_hz, job.settings, time_limit_s=_SEARCH_LIMIT_S)
+        result = learn_batch(
+            batch, job.geometry, fc_hz, job.settings, time_limit_s=_SEARCH_LIMIT_S, progress=progress, method=race
+        )  # fmt: skip
     except CalibrationError as err:
         problem, hint, parameters = str(err), err.hint, tuple(getattr(err, "parameters", ()))
     except HilError as err:
@@ -278,7 +316,8 @@ def attempt(job: LearnJob, batch: CovarianceBatch, fc_hz: float, *, final: bool)
     return LearnUpdate(
         result, problem, hint, parameters, batch.epoch_counter, len(batch),
         int(batch.first_sample[0]), int(batch.first_sample[-1]) + batch.n_snapshots,
-        time.monotonic() - began, final,
+        time.monotonic() - began, final, method=job.settings.method if race is None else race.name,
+        race=() if race is None or race.outcome is None else tuple(e.as_dict() for e in race.outcome.entries),
     )  # fmt: skip
 
 

@@ -11,7 +11,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -42,31 +41,9 @@ from hil.recorder.metadata import (
     global_object,
     segment_object,
 )
+from hil.recorder.summary import RecordingSummary, at_least
 
 _REWRITE_SHARE = 0.1  # of the time, at most, goes into rewriting metadata while samples arrive
-
-
-@dataclass(frozen=True, slots=True)
-class RecordingSummary:
-    """What a recording holds.
-
-    Attributes
-    ----------
-    samples : per channel. lost : samples per channel known to be missing in between; lost_exact : False if
-        some gap's length is not known. gaps : number of them. epochs : number of coherence epochs.
-    overloads : samples at full scale, all channels. bytes : of the data files. files : all files.
-    gap_list : (global index of the first missing sample, count or None) of each gap.
-    """
-
-    samples: int
-    lost: int
-    lost_exact: bool
-    gaps: int
-    epochs: int
-    overloads: int
-    bytes: int
-    files: tuple[Path, ...]
-    gap_list: tuple[tuple[int, int | None], ...] = ()
 
 
 class Recorder:
@@ -173,6 +150,12 @@ class Recorder:
         """Samples per channel written so far."""
         return self._n
 
+    @property
+    def losses(self) -> tuple[int, int, int]:
+        """(samples lost so far at least, gaps, gaps of unknown length); may be asked from any thread."""
+        lengths = [n for _, n in self._gaps]
+        return at_least(lengths), len(lengths), lengths.count(None)
+
     # Writing
 
     def write(self, block: Block) -> None:
@@ -239,7 +222,7 @@ class Recorder:
         if lost != 0:
             self._gaps.append((self._expected, lost))
             if self.policy == "fail":
-                missing = "some" if lost is None else str(lost)
+                missing = "an unknown number of" if lost is None else str(lost)
                 self._failure = f"{self.path}: {missing} samples lost after {self._n}"
                 raise CaptureOverrun(
                     self._failure,
@@ -343,11 +326,11 @@ class Recorder:
     def _finish(self, *, quiet: bool) -> RecordingSummary:
         if self._summary is not None:
             return self._summary
-        known = [n for _, n in self._gaps if n is not None]
+        lengths = [n for _, n in self._gaps]
         self._summary = RecordingSummary(
             samples=self._n,
-            lost=sum(known),
-            lost_exact=all(n is not None for _, n in self._gaps),
+            lost=at_least(lengths),
+            lost_unknown=lengths.count(None),
             gaps=len(self._gaps),
             epochs=len(self._epochs),
             overloads=sum(sum(s["hil:overload_count"]) for s in self._segments),
@@ -369,6 +352,14 @@ class Recorder:
                     hint="the recording can be read; its hashes are missing",
                 ) from err
         return self._summary
+
+    def discard_empty(self) -> bool:
+        """Close, and remove the files if they hold no sample: nobody is helped by them. True if there was none."""
+        self.close()
+        if self._n == 0:
+            for file in existing(self._base, self.kind):
+                file.unlink(missing_ok=True)
+        return self._n == 0
 
     def _close_files(self) -> list[str]:
         if self._journal is not None:

@@ -21,6 +21,8 @@ from hil.core.calibration import Calibration
 from hil.core.errors import CalibrationError
 from hil.store.files import from_bytes, read_limited, to_bytes, write_atomically
 
+_MAX_NOTE = 500
+
 
 def home_folder() -> Path:
     """User data folder of the program: `HIL_HOME`, or the platform's place."""
@@ -39,7 +41,7 @@ class HistoryEntry:
     Attributes
     ----------
     id, serial, model, method, fc_hz, converged, created_utc : of the calibration. added_utc : when it came in.
-    current : it is the one in use for its device. path : its file.
+    current : it is the one in use for its device. path : its file. note : what the user wrote to it last.
     """
 
     id: str
@@ -52,6 +54,7 @@ class HistoryEntry:
     added_utc: str
     current: bool
     path: Path
+    note: str = ""
 
 
 @dataclass(slots=True)
@@ -129,6 +132,7 @@ class Store:
                 added_utc=str(e.get("utc", "")),
                 current=lines[e["serial"]].current == identity,
                 path=self._path(identity),
+                note=str(e.get("note", "")),
             )
             for identity, e in added.items()
             if serial is None or e["serial"] == serial
@@ -162,6 +166,27 @@ class Store:
             added, _, _ = self._replay()
             self._append({"op": "restore", "id": full, "serial": added[full]["serial"]})
         return full
+
+    def note(self, identity: str, text: str) -> str:
+        """Write a line to a stored calibration ("" for none), in place of the one before; returns its full id.
+
+        The file stays as it is: the note is in the journal, where no earlier one is lost.
+        """
+        full, line = self._resolve(identity), " ".join(text.split())
+        if len(line) > _MAX_NOTE:
+            raise CalibrationError(f"the note has {len(line)} letters", hint=f"at most {_MAX_NOTE}")
+        with self._locked(write=True):
+            added, _, _ = self._replay()
+            self._append({"op": "note", "id": full, "serial": added[full]["serial"], "note": line})
+        return full
+
+    def mark(self) -> tuple[int, int]:
+        """Another one whenever something was done to the store; (0, 0) while there is none."""
+        try:
+            found = self._journal.stat()
+        except OSError:
+            return 0, 0
+        return found.st_size, found.st_mtime_ns
 
     def _step(self, name: str, by: int, serial: str | None) -> str | None:
         with self._locked(write=True):
@@ -201,13 +226,16 @@ class Store:
             entry = _entry(raw)
             if entry is None:
                 continue
-            op, last = entry["op"], entry["serial"]
-            line = lines.setdefault(last, _Line())
+            op, serial = entry["op"], entry["serial"]
+            last = last if op == "note" else serial
+            line = lines.setdefault(serial, _Line())
             if op == "add":
                 added.setdefault(entry["id"], entry)
                 line.use(entry["id"])
             elif op == "restore" and entry.get("id") in added:
                 line.use(entry["id"])
+            elif op == "note" and entry.get("id") in added:
+                added[entry["id"]] = added[entry["id"]] | {"note": entry.get("note", "")}
             elif op in ("undo", "redo"):
                 step = -1 if op == "undo" else 1
                 line.position = min(max(line.position + step, -1), len(line.ids) - 1)

@@ -126,7 +126,7 @@ class Adrv9009:
     def _write_tx(self, key: str, text: str) -> None:
         self._check_initialised(text)
         self.store[key].value = text
-        self.board.update_tx()
+        self.board.write_tx(self.chip, key, text)
 
     def tx_levels(self) -> tuple[float, float]:
         """Amplitude that attenuation and power-down leave to TX1 and TX2."""

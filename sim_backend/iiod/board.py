@@ -216,8 +216,13 @@ class Board:
         """Amplitude that attenuators and power-down leave to every transmit channel of the board."""
         return tuple(level for chip in self.chips for level in chip.tx_levels())
 
+    def write_tx(self, chip: int, attribute: str, text: str) -> None:
+        """An attenuator, a power-down or the state machine of a transmitter was written."""
+        self.note("tx_write", chip=chip, attribute=attribute, value=text)
+        self.update_tx()
+
     def update_tx(self) -> None:
-        """Attenuators or power-down of a transmitter have changed: what is being sent changes with them."""
+        """What is being sent changes with the transmitters' settings."""
         if self._dds_on or any(tx.is_open for tx in self.tx.values()):
             self.source.rescale(self.index, self.tx_levels(), self.source.now(self.index))
 

@@ -100,7 +100,7 @@ def run_case(case: Case, transport: str, folder: Path, address: str, *, weak: bo
     outcome = Outcome(case, transport)
     where: dict[str, Any] = {"iio": address} if transport == "iio" else {"iio": None, "soapy": f"{address}:0"}
     for waveform, backoff_db in (("w.toml", 1), ("weak-waveform.toml", 20)):
-        hil(folder, "waveform", "new", "ofdm", waveform, "--force", "--subcarriers", case.subcarriers, "--spacing",
+        hil(folder, "waveform", "new", "ofdm", waveform, "--overwrite", "--subcarriers", case.subcarriers, "--spacing",
             case.fs_hz / case.n_fft, "--fs", case.fs_hz, "--cp", case.cp, "--seed", case.seed, "--backoff", backoff_db)  # fmt: skip
     try:
         scenes = [

@@ -114,6 +114,48 @@ def test_levels_seen_by_the_receiver_follow_the_attenuator(pluto: _Boards) -> No
     assert powers[30.0] - powers[40.0] == pytest.approx(10.0, abs=0.5)
 
 
+def test_the_truth_file_tells_what_silences_a_board(pluto: _Boards) -> None:
+    with open_transceiver(pluto.uri) as device:
+        transmitter = device.transmitter()
+        transmitter.configure(TxConfig(attenuation_db=20.0, channels=(0,)))
+        transmitter.send_cyclic(tone(1, 1024))
+    opened = pluto.events("transmit")[-2]["scene_sample"]
+    assert pluto.events("transmit")[-1]["samples"] == 0
+    after = [e for e in pluto.events("tx_write") if e["scene_sample"] >= opened]
+    assert {e["attribute"]: e["value"] for e in after} == {
+        "out_voltage0_hardwaregain": "-89.750000 dB",
+        "out_voltage1_hardwaregain": "-89.750000 dB",
+        "out_altvoltage1_TX_LO_powerdown": "1",
+    }
+
+
+def test_a_stock_client_transmits_again_after_our_silence(pluto: _Boards) -> None:
+    """With the line that docs/devices.md gives: pyadi-iio never touches the power-down."""
+    adi = pytest.importorskip("adi")
+    with open_transceiver(pluto.uri) as device:
+        device.transmitter()
+    wave = 2**14 * np.exp(2j * np.pi * np.arange(1024) / 16)
+    share = []
+    for line in (
+        lambda sdr: None,
+        lambda sdr: sdr._ctrl.find_channel("altvoltage1", True).attrs["powerdown"],
+    ):
+        sdr = adi.ad9361(pluto.uris[0])
+        sdr.rx_enabled_channels, sdr.rx_buffer_size = [0], 16384
+        sdr.tx_enabled_channels, sdr.tx_cyclic_buffer, sdr.tx_hardwaregain_chan0 = [0], True, 0
+        attribute = line(sdr)
+        if attribute is not None:
+            attribute.value = "0"
+        sdr.tx(wave)
+        for _ in range(6):
+            power = np.abs(np.fft.fft(np.asarray(sdr.rx()))) ** 2
+        share.append(power[1022:1027].sum() / power.sum())
+        sdr.tx_destroy_buffer()
+        sdr.rx_destroy_buffer()
+    assert share[0] < 0.05
+    assert share[1] > 0.5
+
+
 def test_tuning_an_ad936x_transmitter_is_an_epoch_of_the_receiver_and_a_gap(pluto: _Boards) -> None:
     with open_transceiver(pluto.uri) as device:
         stream = device.configure(RxConfig())

@@ -36,11 +36,11 @@ def _word(window: StationWindow, name: str) -> str:
 
 
 def _log(window: StationWindow) -> str:
-    return "\n".join(window.log.item(i).text() for i in range(window.log.count()))
+    return window.log.text()
 
 
 def _streaming(window: StationWindow, qtbot, uri: str = "sim:") -> None:
-    window.controls.source.setText(uri)
+    window.controls.source.setCurrentText(uri)
     qtbot.mouseClick(window.controls.connect_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(window.controls.start_button.isEnabled, timeout=20_000)
     qtbot.mouseClick(window.controls.start_button, Qt.MouseButton.LeftButton)
@@ -53,12 +53,15 @@ def test_a_new_user_clicks_from_nothing_to_a_calibration(
     assert "NO DEVICE" in _word(window, "LOCK")
     _streaming(window, qtbot)
     assert "NONE" in _word(window, "CAL")
-    qtbot.waitUntil(lambda: "not calibrated" in window.answer.text(), timeout=10_000)
-    qtbot.mouseClick(window.controls.learn_button, Qt.MouseButton.LeftButton)
+    window.docks.show("Large digits")
+    qtbot.waitUntil(lambda: "not calibrated" in window.answer.words.text(), timeout=10_000)
+    window.docks.show("Directions")
+    qtbot.mouseClick(window.learning.start, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: "±" in _word(window, "CAL"), timeout=60_000)
     assert window.strip.buttons["LEARN"].lamp.level is Level.GOOD
-    assert "Cannot be known" in window.words.text()
-    qtbot.waitUntil(lambda: "not calibrated" not in window.answer.text(), timeout=10_000)
+    window.docks.show("Large digits")
+    qtbot.waitUntil(lambda: "not calibrated" not in window.answer.words.text(), timeout=10_000)
+    qtbot.waitUntil(lambda: "±" in window.answer.words.text(), timeout=10_000)
     assert window.grab().save(str(tmp_path / "learned.png"))
     assert (tmp_path / "learned.png").stat().st_size > 20_000
 
@@ -78,12 +81,13 @@ def test_a_lost_device_turns_the_lamp_red_and_a_click_connects_again(window: Sta
     assert lamp.level is Level.BAD
     assert lamp.remedy
     qtbot.waitUntil(lambda: "connection to the device was closed" in _log(window), timeout=10_000)
-    qtbot.waitUntil(lambda: window.controls.connect_button.text() == "Connect again", timeout=10_000)
+    qtbot.waitUntil(lambda: window.controls.connect_button.text() == "Reconnect", timeout=10_000)
     _streaming(window, qtbot, "sim:")
 
 
 def test_a_recording_begins_and_ends_while_it_streams(window: StationWindow, qtbot, tmp_path: Path) -> None:
     _streaming(window, qtbot)
+    window.recording.folder.setText(str(tmp_path))
     qtbot.mouseClick(window.controls.record_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: "GB" in _word(window, "REC"), timeout=10_000)
     assert ".sigmf-meta" in _log(window)
@@ -103,20 +107,20 @@ def test_a_recording_begins_and_ends_while_it_streams(window: StationWindow, qtb
 def test_requests_are_read_back_and_mistakes_are_one_line(window: StationWindow, qtbot) -> None:
     _streaming(window, qtbot)
     controls = window.controls
-    controls.frequency.setText("2,4 GHz")
-    qtbot.keyClick(controls.frequency, Qt.Key.Key_Return)
-    qtbot.waitUntil(lambda: controls.frequency_read.text() == "2.400000 GHz", timeout=10_000)
+    frequency, gain = controls.requests["fc_hz"], controls.requests["gain_db"]
+    frequency.setText("2,4 GHz")
+    qtbot.keyClick(frequency, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: controls.read_backs["fc_hz"].text() == "2.400000 GHz", timeout=10_000)
     qtbot.waitUntil(lambda: "#1" in _word(window, "EPOCH"), timeout=10_000)
-    controls.gain.setText("loud")
-    qtbot.keyClick(controls.gain, Qt.Key.Key_Return)
+    gain.setText("loud")
+    qtbot.keyClick(gain, Qt.Key.Key_Return)
     assert "cannot read 'loud'" in _log(window)
 
 
 def test_actions_can_be_copied_as_scripts(window: StationWindow, qtbot) -> None:
     _streaming(window, qtbot)
     qtbot.waitUntil(lambda: "Start" in _log(window), timeout=5_000)
-    window.log.setCurrentRow(window.log.count() - 1)
-    qtbot.mouseClick(window.script_button, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(window.log.script_button, Qt.MouseButton.LeftButton)
     assert QApplication.clipboard().text().startswith("hil capture sim: ")
 
 

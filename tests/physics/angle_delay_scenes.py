@@ -17,6 +17,9 @@ from hil.recorder import Recorder
 
 C = 299_792_458.0
 FC = 2.45e9
+_SENT = {"waveform": "w.toml", "sha256": "0" * 64, "attenuation_db": [30.0], "channels": [0], "fc_hz": FC}
+#: What moves is delayed anew every so many samples; its carrier turns evenly.
+_MOVING_SAMPLES = 144
 
 
 @dataclass
@@ -78,17 +81,21 @@ def record(
     path: Path,
     waveform: Waveform,
     geometry: ArrayGeometry,
-    targets: tuple[tuple[float, float, float], ...],
+    targets: tuple[tuple[float, ...], ...],
     *,
     direct_db: float | None,
     n_samples: int,
     seed: int,
     gain: NDArray[np.complex128] | None = None,
     hop: tuple[int, float, float] | None = None,
+    foreign: tuple[float, float] | None = None,
+    own: bool = False,
 ) -> None:
-    """A recording of echoes: targets (angle_deg, range_m, SNR in dB per element and sample), delays by the DFT of a period.
+    """A recording of echoes: targets (angle_deg, range_m, SNR in dB per element and sample[, m/s away]), delays by the DFT
+    of a period.
 
-    hop : (samples, low, high) the first target takes a new angle every so many samples.
+    hop : (samples, low, high) the first target takes a new angle every so many samples. foreign : (angle_deg, SNR in dB)
+    of another transmitter in the band, noise-like. own : the recording says that the array transmitted.
     """
     rng = np.random.default_rng(seed)
     positions = geometry.positions_m
@@ -100,26 +107,35 @@ def record(
     x = np.zeros((m, n_samples), complex)
     place = (np.arange(n_samples) - 777) % period
 
-    def heard(response: NDArray[np.complex128], low: int, high: int) -> None:
-        x[:, low:high] += np.fft.ifft(spectrum * response, axis=1)[:, place[low:high]]
+    def heard(
+        response: NDArray[np.complex128], low: int, high: int, turn: NDArray[np.complex128] | float = 1.0
+    ) -> None:
+        x[:, low:high] += np.fft.ifft(spectrum * response, axis=1)[:, place[low:high]] * turn
 
-    for k, (angle, range_m, snr_db) in enumerate(targets):
-        step = hop[0] if hop is not None and k == 0 else n_samples
+    for k, (angle, range_m, snr_db, *moving) in enumerate(targets):
+        speed = moving[0] if moving else 0.0
+        step = hop[0] if hop is not None and k == 0 else _MOVING_SAMPLES if speed else n_samples
         level = noise * 10 ** (snr_db / 20) * np.exp(2j * np.pi * rng.random())
         for low in range(0, n_samples, step):
             at = rng.uniform(hop[1], hop[2]) if hop is not None and k == 0 else angle
             u = np.array([np.sin(np.deg2rad(at)), np.cos(np.deg2rad(at)), 0.0])
             lead = positions @ u / C
-            late = 2 * range_m / C - lead
+            late = 2 * (range_m + speed * (low + step / 2 if speed else 0) / fs) / C - lead
             response = (level * g * np.exp(2j * np.pi * FC * lead))[:, None]
-            heard(response * np.exp(-2j * np.pi * np.outer(late, f)), low, min(low + step, n_samples))
+            high = min(low + step, n_samples)
+            turn = np.exp(-4j * np.pi * FC / C * speed * np.arange(low, high) / fs)
+            heard(response * np.exp(-2j * np.pi * np.outer(late, f)), low, high, turn)
     if direct_db is not None:
         level = noise * 10 ** (direct_db / 20) * np.exp(2j * np.pi * rng.random(m))
         heard(level[:, None] * np.ones(period), 0, n_samples)
+    if foreign is not None:
+        u = np.array([np.sin(np.deg2rad(foreign[0])), np.cos(np.deg2rad(foreign[0])), 0.0])
+        other = rng.standard_normal((2, n_samples)) * noise * 10 ** (foreign[1] / 20) / np.sqrt(2)
+        x += (g * np.exp(2j * np.pi * FC * (positions @ u) / C))[:, None] * (other[0] + 1j * other[1])
     x += noise * (rng.standard_normal(x.shape) + 1j * rng.standard_normal(x.shape)) / np.sqrt(2)
     device = DeviceInfo("test:", "test", "", "S1", "1", (tuple(range(m)),), WireFormat.CF32, 16)
     config = RxConfig(FC, fs, fs, (0.0,) * m, GainMode.MANUAL, tuple(range(m)), 4096)
     stream = StreamInfo(config, device, new_epoch("S1"), geometry)
     wire = np.ascontiguousarray(np.stack((x.real.T, x.imag.T), axis=2).astype(np.float32))
-    with Recorder(path, stream) as recorder:
+    with Recorder(path, stream, extras={"hil:transmitted": _SENT} if own else None) as recorder:
         recorder.write(Block(wire, 1000, 0, 0, 0, FrameFlag.NONE, stream, 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -227,3 +228,46 @@ def test_simulated_board_transmits_is_captured_learned_and_shows_its_targets(mad
     found = run(capsys, f"angle-delay {tmp_path}/s.sigmf-meta --calibration {tmp_path}/s.h5 --paths 3")
     match(found["paths"], targets=((17.0, 300.0, 0), (-33.0, 480.0, 0), (41.0, 650.0, 0)))
     assert found["delay_reference"] == "direct path"
+
+
+def test_a_transmitter_left_at_its_greatest_attenuation_is_said(made, capsys, tmp_path):
+    folder, _ = made
+    (tmp_path / "scene.toml").write_text(SCENE, encoding="utf-8")
+    command = (
+        f"angle-delay sim:{tmp_path}/scene.toml --array ula:8:0.5 --transmit {folder}/w.toml --seconds 0.02"
+    )
+    failed = run(capsys, command, 2)
+    assert "greatest attenuation, 89.75 dB" in failed["hint"]
+    assert "--tx-attenuation" in failed["hint"]
+    found = run(capsys, f"{command} --tx-attenuation 25")
+    assert len(found["paths"]) >= 3
+    assert not any("--tx-attenuation DB" in note for note in found["notes"])
+    assert found["unambiguous_speed_m_s"] == pytest.approx(C / (4 * FC * 80 / 2.5e6), rel=1e-3)
+    assert all(p["range_rate_sigma_m_s"] > 0 for p in found["paths"])
+
+
+def test_learning_says_what_moves_and_how_far_the_anchor_is_off(tmp_path, capsys):
+    wave = ofdm(n_subcarriers=52, spacing_hz=2.5e6 / 64, n_fft=64, cp_samples=16, n_symbols=4, seed=1)
+    save_waveform(wave, tmp_path / "w.toml")
+    rng = np.random.default_rng(8)
+    gain = (1 + 0.3 * rng.standard_normal(8)) * np.exp(2j * np.pi * rng.random(8))
+    moving = tuple((*target, speed) for target, speed in zip(TARGETS, (25.0, 0.0, -10.0), strict=True))
+    record(
+        tmp_path / "r.sigmf-meta", wave, GEOMETRY, moving, direct_db=LEVEL + 20, n_samples=300_000, seed=1,
+        gain=gain, own=True,
+    )  # fmt: skip
+    text = f"learn {tmp_path}/r.sigmf-meta --waveform {tmp_path}/w.toml --anchor 12.3 {LEARN} {tmp_path}"
+    learned = run(capsys, f"{text}/c.h5 --anchor-range 341.5")
+    notes = " ".join(learned["notes"])
+    assert "stand still" not in notes
+    speeds = re.search(r"2 of them move by (\S+), (\S+) m/s", notes)
+    assert speeds
+    assert sorted(map(float, speeds.groups())) == pytest.approx([-10.0, 25.0], abs=0.1)
+    off = re.search(r"--anchor-range 341.5 is (\S+) m beyond that target \((\S+) range bins\)", notes)
+    assert off
+    assert float(off[1]) == pytest.approx(40.0, abs=1.5)
+    assert 0.4 < float(off[2]) < 0.6
+    have = store.load(tmp_path / "c.h5").impairments.gain
+    assert abs(np.vdot(have, gain)) / np.linalg.norm(have) / np.linalg.norm(gain) > 0.9995
+    near = run(capsys, f"{text}/d.h5 --anchor-range 310")
+    assert "--anchor-range" not in " ".join(near["notes"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hil.sim_scene import toml_text
+from hil.sim_server import free_address
 from sim_backend.scene import parse_scene
 
 THEIRS = '''
@@ -71,6 +74,29 @@ def test_two_at_once(simulated_iio_board, simulated_array):
     assert simulated_iio_board.process.poll() is None
 
 
+def test_two_by_hand_and_both_at_work(hil_sim):
+    import iio
+
+    pluto = {"array": {"n_elements": 2}, "receiver": {"board": "pluto"}}
+    with hil_sim(scene=pluto) as one, hil_sim(scene=pluto | {"seed": 8}) as two:
+        assert set(one.iio).isdisjoint(two.iio)
+        assert one.truth != two.truth
+        contexts = [iio.Context(server.uri) for server in (one, two)]
+        assert all(context.find_device("ad9361-phy") for context in contexts)
+        assert [server.events()[0]["seed"] for server in (one, two)] == [7, 8]
+        one.kill()
+        assert iio.Context(two.uri).find_device("cf-ad9361-lpc")
+    assert two.process.poll() is not None
+    del contexts
+
+
+def test_ports_that_the_system_chooses(hil_sim):
+    with hil_sim(iio=None, soapy="free") as one, hil_sim(iio=None, soapy="free") as two:
+        assert one.soapy != two.soapy
+        assert one.truth != two.truth
+        assert (one.iio, two.iio) == ((), ())
+
+
 @pytest.mark.simulated("seed = 3\\nnonsense = 1\\n")
 def test_a_wrong_scene_says_so(request):
     with pytest.raises(RuntimeError, match="nonsense"):
@@ -90,7 +116,7 @@ def test_their_project(tmp_path: Path) -> None:
         cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
-    assert "6 passed" in done.stdout
+    assert "8 passed" in done.stdout
 
 
 def test_scenes_from_plain_values() -> None:
@@ -108,3 +134,16 @@ def test_scenes_from_plain_values() -> None:
     assert parse_scene(toml_text({"emitter": []})).emitters == ()
     with pytest.raises(TypeError, match="None"):
         toml_text({"seed": None})
+
+
+def test_an_address_where_a_server_is_is_not_free_until_it_ends() -> None:
+    with contextlib.ExitStack() as held:
+        taken, listeners = [], []
+        for _ in range(15):
+            taken.append(free_address())
+            listeners.append(held.enter_context(socket.create_server((taken[-1], 30431))))
+        assert len(set(taken)) == 15
+        with pytest.raises(RuntimeError, match="15 simulated arrays"):
+            free_address()
+        listeners[-1].close()
+        assert free_address() == taken[-1]

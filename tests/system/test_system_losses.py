@@ -37,13 +37,21 @@ def real_time(scene_text: Any) -> str:
 
 
 def test_overflows_of_the_device_are_gaps_with_an_honest_count(hil: Any, board: Any, scene_text: Any) -> None:
-    """IIO tells that samples are missing, not how many: lost_exact is False."""
+    """IIO tells that samples are missing, not how many: `lost` is the least that it can be, not 0."""
     with board(scene_text(4, more="[faults]\noverflow_every_s = 0.4\n")) as server:
         uri = f"iio:{server.iio[0]}"
         kept = hil("capture", uri, "gaps.sigmf-meta", "--seconds", 2, "--gaps")
         assert kept.code == 0, kept
         assert kept.json["gaps"] >= 3
         assert kept.json["lost_exact"] is False
+        assert kept.json["lost"] == kept.json["lost_unknown"] == kept.json["gaps"]
+        assert f"an unknown number of samples lost in {kept.json['gaps']} gaps" in kept.stderr
+        assert "an unknown number of samples" in kept.json["health"][0]["cause"]
+        known = hil.here("info", "gaps.sigmf-meta").json
+        for key in ("lost", "lost_exact", "lost_unknown", "gaps"):
+            assert known[key] == kept.json[key]
+        assert all("unknown number" in e["comment"] for e in known["events"] if e["kind"] == "overflow")
+        assert "an unknown number of samples lost" in hil.finish(hil.start("info", "gaps.sigmf-meta")).stderr
         assert kept.json["samples"] == 2_000_000
         with open_recording(hil.folder / "gaps.sigmf-meta") as recording:
             assert len(recording.segments) == kept.json["gaps"] + 1
@@ -52,11 +60,58 @@ def test_overflows_of_the_device_are_gaps_with_an_honest_count(hil: Any, board: 
         strict = hil("capture", uri, "strict.sigmf-meta", "--seconds", 20)
     assert strict.code == 3
     assert strict.json["error"] == "CaptureOverrun"
-    assert "lost" in strict.json["reason"]
+    assert "an unknown number of samples lost" in strict.json["reason"]
     assert "--gaps" in strict.json["hint"]
     n = _readable(hil.folder / "strict.sigmf-meta")
     assert 0 < n < 20_000_000
     assert f"{n} samples per channel are kept in strict.sigmf-meta" in strict.json["hint"]
+
+
+@pytest.mark.parametrize(
+    ("loss", "unknown", "words"),
+    [
+        ("drop_every=3", False, "samples lost in"),
+        ("drop_every=3,inexact=1", True, "an unknown number of samples lost in"),
+    ],
+)
+def test_what_is_known_of_a_loss_is_told_and_no_more(hil: Any, loss: str, unknown: bool, words: str) -> None:
+    done = hil.here("capture", f"faults:{loss}:sim:?free", "g.sigmf-meta", "--samples", "400k", "--gaps")
+    assert done.code == 0
+    found = done.json
+    assert found["gaps"] >= 4
+    assert (found["lost_exact"], found["lost_unknown"]) == (not unknown, found["gaps"] if unknown else 0)
+    assert found["lost"] == found["gaps"] if unknown else found["lost"] > 1000 * found["gaps"]
+    assert words in done.stderr
+    known = hil.here("info", "g.sigmf-meta").json
+    assert [known[key] for key in ("lost", "lost_exact", "gaps")] == [
+        found[key] for key in ("lost", "lost_exact", "gaps")
+    ]
+
+
+@pytest.mark.parametrize("name", ["new.sigmf-collection"])
+def test_a_capture_without_a_sample_leaves_no_recording(
+    hil: Any, board: Any, scene_text: Any, name: str
+) -> None:
+    (hil.folder / "s.toml").write_text("seed = 1\n")
+    with board(scene_text(4, more="[faults]\nstall_at_s = 0.0\nstall_s = 1000.0\n")) as server:
+        done = hil("capture", f"iio:{server.iio[0]}", name, "--samples", 100)
+    assert done.code == 3
+    assert f"nothing was recorded, no {name} is left" in done.json["hint"]
+    assert list(hil.folder.glob("new*")) == []
+    again = hil.here("capture", "sim:s.toml?free", name, "--samples", "1k")
+    assert (again.code, again.json["samples"]) == (0, 1000)
+
+
+def test_boards_that_cannot_be_aligned_leave_no_recording(hil: Any, board: Any) -> None:
+    """A carrier repeats: there is nothing to align by."""
+    carrier = "seed = 3\n[array]\nn_elements = 8\n[receiver]\nfs_hz = 1.0e6\n[[emitter]]\nwaveform = 'cw'\n"
+    with board(carrier) as server:
+        done = hil("capture", f"iio:{','.join(server.iio)}", "a.sigmf-collection", "--seconds", 0.2)
+    assert (done.code, done.json["error"]) == (3, "CaptureError")
+    assert "could not be aligned" in done.json["reason"]
+    assert "more strongly than its echoes" in done.json["hint"]
+    assert "nothing was recorded" in done.json["hint"]
+    assert list(hil.folder.glob("a*")) == []
 
 
 def test_the_ledger_adds_up_when_the_consumer_hangs(tmp_path: Path, scene_text: Any, until: Any) -> None:

@@ -147,3 +147,16 @@ def test_a_recording_is_replaced_only_when_asked(files: Any) -> None:
     assert files.here("capture", "sim:s.toml?free", "again.sigmf-meta", "--samples", "500").code == 2
     second = files.here("capture", "sim:s.toml?free", "again.sigmf-meta", "--samples", "500", "--overwrite")
     assert (second.code, second.json["samples"]) == (0, 500)
+
+
+def test_a_calibration_is_replaced_and_never_lost(files: Any) -> None:
+    """Two learnings to one name: the first file stays, since no support leaves it out of the store."""
+    asked = ("learn", "r.sigmf-meta", "--out", "twice.h5")
+    assert files.here(*asked).code == 4
+    before = (files.folder / "twice.h5").read_bytes()
+    identity = files.here("info", "twice.h5").json["id"]
+    second = files.here(*asked)
+    aside = files.folder / f"twice.{identity[:8]}.h5"
+    assert aside.name in second.stderr
+    assert aside.read_bytes() == before
+    assert files.here("info", "twice.h5").json["id"] != identity

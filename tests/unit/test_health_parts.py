@@ -364,7 +364,7 @@ def _noisy(rng: np.random.Generator, m: int, n: int = 16384) -> np.ndarray:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
-def test_values_that_are_no_numbers_are_left_out(value: float) -> None:
+def test_values_that_are_no_numbers_are_told_and_left_out(value: float) -> None:
     rng = np.random.default_rng(4)
 
     def x(i: int) -> np.ndarray:
@@ -373,7 +373,7 @@ def test_values_that_are_no_numbers_are_left_out(value: float) -> None:
             samples[1, :5000] = value
         return samples
 
-    assert _watched(x, 3) == []
+    assert _watched(x, 3) == ["no-numbers"]
 
 
 def test_an_emitter_that_goes_off_is_no_gain_step_of_a_single_channel() -> None:

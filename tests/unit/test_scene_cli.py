@@ -67,9 +67,9 @@ def test_new_does_not_overwrite_unless_told(tmp_path, capsys):
     path.write_text("seed = 99\n")
     code, answer = run(capsys, "new", path)
     assert code == answer["exit_code"] == 2
-    assert "--force" in answer["hint"]
+    assert "--overwrite" in answer["hint"]
     assert path.read_text() == "seed = 99\n"
-    assert run(capsys, "new", path, "--force")[0] == 0
+    assert run(capsys, "new", path, "--overwrite")[0] == 0
 
 
 def test_check_describes_a_good_scene_and_names_what_is_wrong_in_a_bad_one(tmp_path, capsys):

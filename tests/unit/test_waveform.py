@@ -112,8 +112,13 @@ def test_rates_and_prefixes():
     assert ofdm(600, 30e3, n_fft=1024).fs_hz == 30.72e6
     assert ofdm(64).fs_hz == 128 * 15e3
     assert ofdm(64).duration_s == pytest.approx(10 * 144 / 1.92e6)
-    long = ofdm(8, 1e3, 40, n_fft=16, n_symbols=1)  # a prefix longer than a symbol
-    assert np.array_equal(long.samples[:40], np.tile(long.samples[-16:], 3)[-40:])
+    assert ofdm(64, n_fft=100).fs_hz == 1.5e6  # any number of samples a symbol
+    long = ofdm(8, 1e3, 16, n_fft=16, n_symbols=1)  # a prefix as long as a symbol
+    assert np.array_equal(long.samples[:16], long.samples[16:])
+    with pytest.raises(
+        ConfigError, match=r"cp_samples: a prefix of 17 samples is longer than the symbol of 16"
+    ):
+        ofdm(8, 1e3, 17, n_fft=16, n_symbols=1)
 
 
 @pytest.mark.parametrize("length", [30, 36, 48, 72, 144, 600, 1632])

@@ -1,0 +1,26 @@
+"""Buttons and fields that are large enough to be hit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PySide6.QtWidgets import QLineEdit, QPushButton
+
+HEIGHT_PX = 34
+
+
+def button(text: str, work: Callable[[], object], tip: str) -> QPushButton:
+    """Does `work` when it is clicked."""
+    made = QPushButton(text)
+    made.setMinimumHeight(HEIGHT_PX)
+    made.setToolTip(tip)
+    made.clicked.connect(lambda: work())
+    return made
+
+
+def field(text: str, tip: str) -> QLineEdit:
+    """One line to type in."""
+    made = QLineEdit(text)
+    made.setMinimumHeight(HEIGHT_PX)
+    made.setToolTip(tip)
+    return made

@@ -1,0 +1,168 @@
+"""Directions of one block of samples, with their deviations and what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hil.core.errors import ConfigError
+from hil.core.frame import StreamInfo
+from hil.dsp.correction import correct_samples, is_ideal, receiver_errors
+from hil.dsp.covariance import sample_covariance
+from hil.dsp.doa import DoaFinder, Method
+from hil.dsp.doa_accuracy import doa_sigma_deg
+from hil.dsp.response import ArrayResponse
+from hil.dsp.source_count import mdl
+from hil.learning.using import CalibrationInUse
+
+#: What is larger cannot be squared.
+_LARGEST = 1e15
+_NO_SIGMA = "deviation not determined: the signal does not stand out of the noise there"
+
+
+@dataclass(slots=True)
+class SpectrumSettings:
+    """What is wanted. grid_deg : (low, high, step) or None; snapshots : per estimate; at_s : where in a recording."""
+
+    n_sources: int | None = None
+    method: Method = "music"
+    grid_deg: tuple[float, float, float] | None = None
+    snapshots: int = 4096
+    at_s: float = 0.0
+    calibration: Path | None = None
+    relearn_phase: bool = False
+    stale_ok: str | None = None
+
+
+@dataclass(slots=True)
+class Directions:
+    """One estimate. spectrum (G,) linear over angles_deg (G,). note : what is wrong with it, "" if nothing.
+    determined : False where there are no directions because they cannot be told.
+    health : faults told since the last one, and those that last (Watched.report)."""
+
+    stream: StreamInfo
+    doa_deg: NDArray[np.float64]
+    sigma_deg: NDArray[np.float64]
+    n_sources: int
+    used: CalibrationInUse | None
+    angles_deg: NDArray[np.float64]
+    spectrum: NDArray[np.float64]
+    first_sample: int
+    note: str = ""
+    determined: bool = True
+    health: list[dict[str, Any]] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON object of contract.md."""
+        used = self.used
+        return {
+            "doa_deg": self.doa_deg,
+            "doa_sigma_deg": self.sigma_deg,
+            "n_sources": self.n_sources,
+            "epoch": self.stream.epoch.id,
+            "calibration_status": used.status if used else "none",
+            "calibration_id": used.calibration.id if used else None,
+            "stale_reason": (used.calibration.stale_reason or None) if used else None,
+            "first_sample": self.first_sample,
+            "time_s": self.first_sample / self.stream.fs_hz,
+            "note": self.note or None,
+            "health": self.health,
+        }
+
+
+class Estimator:
+    """Directions of frames of one stream with one array description."""
+
+    def __init__(self, stream: StreamInfo, settings: SpectrumSettings, used: CalibrationInUse | None) -> None:
+        if stream.geometry is None:
+            raise ConfigError(
+                "the array is not known", where="--array", hint="give for example --array ula:4:0.5"
+            )
+        m, k = stream.n_channels, settings.n_sources
+        if m < 2 or (k is not None and k >= m):
+            raise ConfigError(
+                f"{k or 1} sources: {m} elements separate at most {m - 1}",
+                where="--sources",
+                hint="give fewer, or auto",
+            )
+        self.stream, self.settings, self.used = stream, settings, used
+        grid = None
+        if settings.grid_deg is not None:
+            low, high, step = settings.grid_deg
+            grid = np.arange(low, high + step / 2, step)
+        array: Any = used.calibration if used is not None else stream.geometry
+        self.finder = DoaFinder(array, stream.fc_hz, grid, method=settings.method)
+        self._parts: dict[tuple[int, ...], DoaFinder] = {}
+        self._receivers = None
+        if used is not None:
+            errors = receiver_errors(used.calibration.impairments)
+            self._receivers = None if is_ideal(errors) else errors
+
+    def estimate(
+        self, samples: NDArray[np.complex64], first_sample: int, silent: Collection[int] = ()
+    ) -> Directions:
+        """From (M, N) samples; delays, responses, images and DC that the calibration knows are undone in them.
+
+        silent : channels that are known to hear nothing. They, and those whose samples say nothing, are left out.
+        """
+        left_out = without_signal(samples, silent)
+        note = "; ".join(left_out.values())
+        if left_out:
+            samples = samples.copy()
+            samples[list(left_out)] = 0
+        if self._receivers is not None:
+            samples = correct_samples(samples, self._receivers, self.stream.fs_hz)
+        kept = tuple(c for c in range(len(samples)) if c not in left_out)
+        n, count = samples.shape[1], self.settings.n_sources
+        if len(kept) < max(2, (count or 0) + 1):
+            return replace(
+                self._nothing(first_sample, f"directions not determined: {note}"), determined=False
+            )
+        finder = self._finder(kept)
+        covariance = sample_covariance(samples[list(kept)])
+        if count is None:
+            count = min(int(mdl(np.linalg.eigvalsh(covariance), n)), len(covariance) - 1)
+        if count < 1:
+            return self._nothing(first_sample, note)
+        found = finder.find(covariance, count)
+        sigma = doa_sigma_deg(covariance, finder.response, self.stream.fc_hz, found, n, count)
+        if not np.all(np.isfinite(sigma)):
+            note = "; ".join(filter(None, [note, _NO_SIGMA]))
+        if self.used is not None:
+            sigma = np.hypot(sigma, self.used.calibration.gauge.angle_sigma_deg)
+        return Directions(
+            self.stream, found, sigma, count, self.used, finder.grid_deg, finder.spectrum(covariance, count),
+            first_sample, note,
+        )  # fmt: skip
+
+    def _finder(self, kept: tuple[int, ...]) -> DoaFinder:
+        """Of the array with these channels alone."""
+        whole = self.finder
+        if len(kept) == whole.n_elements:
+            return whole
+        if kept not in self._parts:
+            rows, full = list(kept), whole.response
+            part = ArrayResponse(lambda deg: full.steering(deg)[rows], full.limits_deg, full.beamwidth_deg)
+            self._parts = {kept: DoaFinder(part, None, whole.grid_deg, method=whole.method)}
+        return self._parts[kept]
+
+    def _nothing(self, first_sample: int, note: str) -> Directions:
+        """No direction."""
+        none, grid = np.zeros(0), self.finder.grid_deg
+        return Directions(self.stream, none, none, 0, self.used, grid, np.ones(len(grid)), first_sample, note)
+
+
+def without_signal(samples: NDArray[np.complex64], silent: Collection[int] = ()) -> dict[int, str]:
+    """Channels whose samples (M, N) say nothing of directions, and why. silent : those known to hear nothing."""
+    out = {c: f"channel {c} is silent: left out" for c in silent if c < len(samples)}
+    size = np.maximum(np.abs(samples.real), np.abs(samples.imag))
+    for c in np.flatnonzero(~np.all(size < _LARGEST, axis=1)).tolist():  # not for NaN
+        out[c] = f"channel {c} delivers values that are no numbers: left out"
+    for c in np.flatnonzero(np.all(samples == samples[:, :1], axis=1)).tolist():
+        out[c] = f"channel {c} never changes: left out"
+    return dict(sorted(out.items()))
