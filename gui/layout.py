@@ -12,7 +12,7 @@ from gui.panels.panel import Panel
 
 Place = Literal["left", "top", "middle", "middle right", "right", "bottom"]
 #: Shares of the default layout.
-_WIDTHS = {"left": 250, "top": 760, "right": 340}
+_WIDTHS = {"left": 265, "top": 745, "right": 340}
 _HEIGHTS = {"top": 300, "middle": 230, "bottom": 90}
 
 _LEAST = (220, 90)
@@ -37,6 +37,7 @@ class Docks:
     def __init__(self, window: QMainWindow, placed: tuple[Placed, ...]) -> None:
         self._window, self._placed = window, placed
         window.setDockNestingEnabled(True)
+        window.setAnimated(False)  # nothing moves by itself, also over X forwarding
         window.setTabPosition(Qt.DockWidgetArea.AllDockWidgetAreas, QTabWidget.TabPosition.North)
         for corner in (Qt.Corner.BottomLeftCorner, Qt.Corner.BottomRightCorner):
             window.setCorner(corner, Qt.DockWidgetArea.BottomDockWidgetArea)

@@ -39,7 +39,7 @@ class Remembered:
 
     @text_percent.setter
     def text_percent(self, percent: int) -> None:
-        self._settings.setValue("text_percent", percent)
+        self._settings.setValue("text_percent", str(percent))
 
     @property
     def steps_done(self) -> bool:

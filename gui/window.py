@@ -68,12 +68,14 @@ class StationWindow(QMainWindow):
         self.array_drawing, self.chamber = ArrayDrawingPanel(station), ChamberPanel(station)
         self.recording, self.replay = RecordingPanel(station), ReplayPanel(station)
         self.phases, self.doa_history = PhasesPanel(station), DoaHistoryPanel(station)
+        self.waterfall.plot.setXLink(self.spectrum.plot)
         self.learning.form.support.setText(support)
         self._next_status = 0.0
         self._bars()
         self.docks = Docks(self, self._placed())
         self.panels: tuple[Panel, ...] = tuple(p.panel for p in self._placed())
-        self._stop_table = self.chamber.stop_shortcut(self)
+        self._escape = self.chamber.stop_shortcut(self)
+        self._escape.activated.connect(self.strip.explanation.hide)
         self._menus()
         self._recall()
         self.controls.connected = self._connected
@@ -90,15 +92,15 @@ class StationWindow(QMainWindow):
         return (
             Placed(self.controls, "left", scrolls=True),
             Placed(self.recording, "left", scrolls=True),
+            Placed(self.transmit, "left", scrolls=True),
             Placed(self.directions, "top"),
-            Placed(self.array_drawing, "top"),
             Placed(self.answer, "top"),
             Placed(self.angle_delay, "middle"),
             Placed(self.spectrum, "middle right"),
             Placed(self.waterfall, "middle right"),
             Placed(self.learning, "right"),
             Placed(self.calibrations, "right", scrolls=True),
-            Placed(self.transmit, "right", scrolls=True),
+            Placed(self.array_drawing, "right"),
             Placed(self.chamber, "right", scrolls=True),
             Placed(self.log, "bottom"),
             Placed(self.replay, "bottom"),
@@ -149,10 +151,10 @@ class StationWindow(QMainWindow):
         ])  # fmt: skip
         add_menu(self, "&Run", [
             ("&Connect", "Ctrl+K", self.controls.connect_button.click),
-            ("&Start or stop", "Ctrl+D", self.controls.start_button.click),
+            ("&Start or stop", "Ctrl+D", self.controls.start_or_stop),
             ("&Record or stop recording", "Ctrl+I", self.recording.record_or_stop),
             ("Save the &last seconds", "Ctrl+Shift+I", self.recording.save_last),
-            ("&Mark this moment", "Space", station.mark),
+            ("&Mark this moment", "Space|Ctrl+M", station.mark),
             None,
             ("&Frequency", "F", self.controls.requests["fc_hz"].setFocus),
             ("&Gain up 1 dB", "+", lambda: self.controls.change_gain(1.0)),

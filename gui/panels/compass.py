@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyqtgraph as pg
 from numpy.typing import NDArray
-from PySide6.QtCore import QPointF, QRectF, Qt
+from PySide6.QtCore import QEvent, QPointF, QRectF, Qt
 from PySide6.QtGui import QPainterPath
 from PySide6.QtWidgets import QGraphicsPathItem
 
@@ -103,6 +103,12 @@ class RoundView(pg.PlotWidget):
         self._state: tuple[object, ...] = ()
         self._unit: tuple[Any, ...] = (None,)
         self.restyle()
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
+        """The palette of a panel's parts changes after its own."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange and hasattr(self, "_rays"):
+            self.restyle()
 
     def restyle(self) -> None:
         """Colours and letters of the palette."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QEvent, Qt
 from PySide6.QtGui import QFontMetricsF
 from PySide6.QtWidgets import QGraphicsRectItem
 
@@ -68,6 +68,12 @@ class LinearView(pg.PlotWidget):
         self._texts = [""] * MOST_MARKERS
         self._range: tuple[object, ...] = ()
         self.restyle()
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
+        """The palette of a panel's parts changes after its own."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange and hasattr(self, "_ink"):
+            self.restyle()
 
     def restyle(self) -> None:
         """Colours and letters of the palette."""

@@ -37,6 +37,10 @@ class ElementsPanel(Panel):
         self.plot.setMouseEnabled(x=False, y=False)
         self.words = QLabel("Nothing is learned yet.")
         self.words.setWordWrap(True)
+        self.setToolTip(
+            "Circle: gain (dotted: 1). Hand: phase (up: 0°, clockwise). Arrow: displacement, drawn larger as stated. "
+            "Bands and bars: one standard deviation."
+        )
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.plot, stretch=1)
@@ -126,13 +130,10 @@ class ElementsPanel(Panel):
             item.setPos(where.real, where.imag)
 
     def _legend(self, calibration: Calibration) -> str:
-        words = "Circle: gain (dotted: 1). Hand: phase (up: 0°, clockwise). "
-        if np.any(calibration.impairments.position_error_m):
-            words += f"Arrow: displacement × {self.exaggeration:g}. "
-        words += "Bands and bars: one sigma."
-        if np.any(calibration.geometry.positions_m[:, 2]):
-            words += " Seen from above: heights are in the table."
-        return words
+        shifted = np.any(calibration.impairments.position_error_m)
+        tall = np.any(calibration.geometry.positions_m[:, 2])
+        arrows = f"Arrows × {self.exaggeration:g}. " if shifted else ""
+        return arrows + "Bands: one σ." + (" From above: heights are in Numbers." if tall else "")
 
     def _curve(self, pen: object) -> pg.PlotCurveItem:
         curve = pg.PlotCurveItem(pen=pen, connect="finite")

@@ -81,10 +81,10 @@ class LearningPanel(Panel):
         ):
             grid.addWidget(widget, i // 3, i % 3)
         learned = QSplitter(Qt.Orientation.Vertical)
-        for widget, stretch in ((self.elements, 4), (self.score, 2), (self.compared, 2)):
+        for widget, stretch in ((self.elements, 3), (self.compared, 2)):
             learned.addWidget(widget)
             learned.setStretchFactor(learned.count() - 1, stretch)
-        learned.setSizes([220, 110, 130])
+        learned.setSizes([200, 150])
         reading = QScrollArea()
         reading.setWidget(self.unknown)
         reading.setWidgetResizable(True)
@@ -92,6 +92,7 @@ class LearningPanel(Panel):
         for name, widget in (
             ("Learned", learned),
             ("Numbers", self.numbers),
+            ("Loss", self.score),
             ("Limits", reading),
             ("Settings", self.form),
         ):

@@ -59,6 +59,7 @@ class RecordingPanel(Panel):
         self._station, self._count = station, 1
         self._next_free, self._free = 0.0, 0
         self.folder = field(str(_first_folder()), "Folder of the recordings")
+        self.folder.textChanged.connect(self._look_again)
         self.pattern = field("hil-{date}-{time}", _PATTERN_TIP)
         self.kind = QComboBox()
         self.kind.addItems(list(_KINDS))
@@ -189,7 +190,7 @@ class RecordingPanel(Panel):
         if now >= self._next_free:
             self._next_free = now + _FREE_S
             try:
-                self._free = shutil.disk_usage(self.folder.text()).free
+                self._free = shutil.disk_usage(self.folder.text().strip()).free
             except OSError:
                 self._free = 0
         session = self._station.session
@@ -198,15 +199,18 @@ class RecordingPanel(Panel):
         stream = session.stream
         return stream.fs_hz * stream.n_channels * 2 * stream.device.wire.dtype.itemsize, self._free
 
+    def _look_again(self) -> None:
+        self._next_free = 0.0
+
     def _fc_hz(self) -> float:
         session = self._station.session
         return session.stream.fc_hz if session is not None else 0.0
 
     def _path(self, name: str) -> Path:
-        return Path(self.folder.text()).expanduser() / (name + _KINDS[self.kind.currentText()])
+        return Path(self.folder.text().strip()).expanduser() / (name + _KINDS[self.kind.currentText()])
 
     def _browse(self) -> None:
-        dialog = QFileDialog(self, "Folder of the recordings", self.folder.text())
+        dialog = QFileDialog(self, "Folder of the recordings", self.folder.text().strip())
         dialog.setFileMode(QFileDialog.FileMode.Directory)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.fileSelected.connect(self.folder.setText)

@@ -14,6 +14,26 @@ _UNEVEN = 0.02
 _MOST_HOLES = 8
 #: Points per resolution cell of the table of likenesses.
 _TABLE = 16
+#: Offsets looked at together where there is no table.
+_AT_ONCE = 512
+
+
+def step_of(values: Real) -> float:
+    """The step of values (N,) that are in equal steps but for holes, else their mean difference; 0 for less than two.
+
+    Two values close together by chance must not ask for a search without end.
+    """
+    steps = np.diff(values)
+    if not len(steps):
+        return 0.0
+    for step in (float(steps.min()), float(np.median(steps))):
+        if step > 0:
+            count = float(np.rint(np.sum(np.rint(steps / step))))
+            mean = float(np.ptp(values)) / max(count, 1.0)
+            places = (values - values[0]) / mean
+            if count <= _MOST_HOLES * len(values) and np.max(np.abs(places - np.rint(places))) < _UNEVEN:
+                return mean
+    return float(np.ptp(values)) / len(steps)
 
 
 class Comb:
@@ -29,8 +49,7 @@ class Comb:
         self._values = np.asarray(values, float)
         self._matrix: NDArray[np.complex64] | None = None
         self._table: Real | None = None
-        steps = np.diff(self._values)
-        self._step = float(steps.min()) if len(steps) else 0.0
+        self._step = step_of(self._values)
         if self._step <= 0:
             self.shifts, self.span = np.zeros(1), 0.0
             self._matrix = np.ones((len(self._values), 1), np.complex64)
@@ -74,12 +93,20 @@ class Comb:
         over: NDArray[Any] = np.fft.fft(even, self._n, axis=-1)
         return over[..., self._take].astype(np.complex64, copy=False)
 
+    @property
+    def work(self) -> float:
+        """Rough effort of one sum per value: products without equal steps, else an FFT."""
+        return 20.0 + (0.0 if self._matrix is None else len(self.shifts) / 20)
+
     def likeness(self, offset: Real) -> Real:
         """|mean exp(-j 2 pi values offset)|^2 for offsets of any shape."""
         at = np.asarray(offset, float)
         if self._table is None:
-            turns: Complex = np.exp(-2j * np.pi * np.outer(at.ravel(), self._values))
-            return np.abs(turns.mean(axis=1)).reshape(at.shape) ** 2
+            out = np.empty(at.size)
+            for low in range(0, at.size, _AT_ONCE):
+                turns: Complex = np.exp(-2j * np.pi * np.outer(at.flat[low : low + _AT_ONCE], self._values))
+                out[low : low + _AT_ONCE] = np.abs(turns.mean(axis=1)) ** 2
+            return out.reshape(at.shape)
         n = len(self._table) - 1
         place = (at * self._step % 1.0) * n
         below = np.minimum(place.astype(np.int64), n - 1)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hil.core.units import SPEED_OF_LIGHT_M_S
+from hil.dsp.angle_delay_comb import step_of
 from hil.dsp.angle_delay_model import Complex, Real
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def unfolded(
     paths : found in blocks of block_s. reference_s : their delay zero. csi (B, M, S) : of shorter blocks at time_s
     (B,) whose number in block_s is whole, the receivers' responses taken out. steering (M, K) : of the paths.
     """
-    step_s = float(np.diff(time_s).min())
+    step_s = step_of(time_s)
     most = int(np.floor(block_s / step_s / 2 + 0.5))
     moving = csi - csi.mean(axis=0)
     out: list[Path] = []

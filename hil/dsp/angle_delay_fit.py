@@ -9,6 +9,8 @@ other paths unknown.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,17 +19,29 @@ from hil.dsp.angle_delay_model import Columns, Complex, DirectPath, PathModel, P
 _MAX_STEPS = 30
 
 
+@dataclass(slots=True)
+class Effort:
+    """What is left of the work that one search may cost, in values times paths: a bound whatever the data."""
+
+    left: float
+
+    def spend(self, paths: Paths, data: Complex) -> None:
+        """One evaluation of the misfit."""
+        self.left -= (len(paths) + 1) * data.size
+
+
 def fit(
     model: PathModel,
     paths: Paths,
     data: Complex,
     direct: DirectPath | None,
     window_s: tuple[float, float],
+    effort: Effort,
     steps: int = _MAX_STEPS,
 ) -> tuple[Paths, float]:
     """(paths, misfit) at the least squares near the given paths; amplitudes of the start are not used.
 
-    data (B, M, S) : whitened, the direct path already projected out.
+    data (B, M, S) : whitened, the direct path already projected out. effort : no further step once it is spent.
     """
     if not len(paths):
         return paths, float(np.sum(np.abs(data) ** 2))
@@ -38,6 +52,8 @@ def fit(
     damping = 1e-3
     limits = _limits(model, jacobian.per_path, len(paths))
     for _ in range(steps):
+        if effort.left <= 0:
+            break
         fisher = jacobian.gram(direct, len(model.whitener)).real
         slope = jacobian.along(residual).real
         scale = np.sqrt(np.maximum(np.diag(fisher), 1e-300))
@@ -49,6 +65,7 @@ def fit(
             trial = _amplitudes(model, _moved(model, paths, step, jacobian.per_path, window_s), data, direct)
             rest = _residual(model, trial, data, direct)
             new = float(np.sum(np.abs(rest) ** 2))
+            effort.spend(paths, data)
             if new < misfit:
                 break
             damping = min(damping * 8, 1e9)

@@ -20,6 +20,7 @@ from hil.core.errors import ConfigError, ShapeError
 from hil.core.units import SPEED_OF_LIGHT_M_S
 from hil.dsp.angle_delay import checked_csi
 from hil.dsp.angle_delay_channel import known_channel, mistrust
+from hil.dsp.angle_delay_comb import step_of
 from hil.dsp.angle_delay_direct import (
     DirectChoice,
     direct_at,
@@ -29,7 +30,7 @@ from hil.dsp.angle_delay_direct import (
     refine_delay,
 )
 from hil.dsp.angle_delay_doppler import averaging_loss_db, folded
-from hil.dsp.angle_delay_fit import fit, path_gains, sigmas
+from hil.dsp.angle_delay_fit import Effort, fit, path_gains, sigmas
 from hil.dsp.angle_delay_foreign import whitener_of
 from hil.dsp.angle_delay_model import Complex, DirectPath, PathModel, Paths, Real
 from hil.dsp.angle_delay_search import CyclicPrefix, Search
@@ -42,6 +43,8 @@ _MIN_SUBCARRIERS = 8
 _SAME_CELL = 0.25
 #: The direct path and the paths are estimated in turn until the former moves no more than that.
 _MOST_ROUNDS, _SETTLED_BINS = 8, 1e-4
+#: Values times paths that the steps of one search may cost: about half a minute; and paths listed or not.
+_MOST_EFFORT, _MOST_PATHS = 1.5e9, 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,8 @@ class PathEstimate:
     delay_reference : "direct path", "strongest path" or "given"; reference_s : its delay in the data's own time.
     direct_db : power of the direct path per element as power_db, NaN if there is none. noise_db : (M,) noise power per subcarrier
     and block. snr_db : mean over the elements of signal over noise per subcarrier and block. threshold : of the test.
-    residual : misfit over its expectation, 1 if the paths explain everything. complete : False if max_paths stopped it.
+    residual : misfit over its expectation, 1 if the paths explain everything. complete : False if something stopped it before
+    the threshold did: max_paths, or (exhausted) the bound on its work.
     foreign_db : by how much other transmitters in the band raise the noise, 0 if nothing shows them.
     """
 
@@ -89,6 +93,7 @@ class PathEstimate:
     complete: bool
     range_bin_m: float
     foreign_db: float = 0.0
+    exhausted: bool = False
 
 
 def find_paths(
@@ -117,7 +122,8 @@ def find_paths(
         blocks are averaged.
     calibration : gains, coupling, positions, element delays, and how far to trust them. None: nominal array.
     direct : whether a direct path is looked for ("auto": what is not a plane wave), taken for granted, or not.
-    reference_s : delay counted as zero, if it is known. max_delay_s : after the reference; None: all that can be told apart.
+    reference_s : delay counted as zero, if it is known. max_delay_s : paths up to that much after the reference are
+        listed; None: all that can be told apart. Those beyond are found as well: what they leave would look like paths.
     angles_deg : (low, high) searched; None: all. false_alarm : probability of any path where there is none.
     prefix : of the OFDM receiver; weak ghosts of strong paths beyond it are then not taken for paths.
     block_s : over which each block is a mean: what moves loses sinc(Doppler block_s) by that, and power_db is without it.
@@ -130,8 +136,8 @@ def find_paths(
     f = array("frequency_hz", frequency_hz, np.float64, (blocks.shape[2],))
     if len(f) < _MIN_SUBCARRIERS or np.any(np.diff(f) <= 0):
         raise ShapeError(f"frequency_hz: at least {_MIN_SUBCARRIERS} ascending subcarriers are needed")
-    if not 1 <= max_paths <= 256:
-        raise ConfigError(f"max_paths {max_paths} does not lie in 1..256")
+    if not 1 <= max_paths <= _MOST_PATHS:
+        raise ConfigError(f"max_paths {max_paths} does not lie in 1..{_MOST_PATHS}")
     if time_s is None or len(blocks) == 1:
         blocks, t = blocks.mean(axis=0, keepdims=True), np.zeros(1)
     else:
@@ -158,12 +164,15 @@ def find_paths(
     period = frequency_period(f)
     found, strongest = find_direct(data, model, period, direct)
     zero, named = _reference(found, strongest, reference_s)
-    window = _window(f, zero, period, named, max_delay_s)
+    if max_delay_s is not None and not max_delay_s > 0:
+        raise ConfigError("the largest delay must be positive", where="--max-range")
+    window = _window(f, zero, period, named)
+    latest_s = np.inf if max_delay_s is None else max_delay_s
     estimate = _Successive(model, data, found, Search(model, window, prefix), mistrust(calibration))
-    estimate.run(max_paths, false_alarm)
+    estimate.run(max_paths, false_alarm, zero + latest_s)
     if named == "strongest path" and len(estimate.paths):
         zero = float(estimate.paths.delay_s[int(np.argmax(estimate.power()))])
-    return _describe(estimate, zero, named, deviation, fc_hz, blocks, block_s, foreign_db)
+    return _describe(estimate, zero, named, deviation, fc_hz, blocks, block_s, foreign_db, latest_s)
 
 
 def _reference(found: DirectPath | None, strongest: float, given: float | None) -> tuple[float, str]:
@@ -172,17 +181,11 @@ def _reference(found: DirectPath | None, strongest: float, given: float | None) 
     return (found.delay_s, "direct path") if found is not None else (strongest, "strongest path")
 
 
-def _window(
-    f: Real, zero: float, period: float, named: str, max_delay_s: float | None
-) -> tuple[float, float]:
+def _window(f: Real, zero: float, period: float, named: str) -> tuple[float, float]:
     """Delays searched. Nothing arrives before the direct path; before the strongest path something may."""
     bin_s = 1 / max(float(np.ptp(f)), 1e-9)
     early = 1.5 * bin_s if named != "strongest path" else period / 4
-    if max_delay_s is None:
-        return zero - early, zero + period - early
-    if not max_delay_s > 0:
-        raise ConfigError("the largest delay must be positive", where="--max-range")
-    return zero - min(early, max_delay_s), zero + min(max_delay_s, period - early)
+    return zero - early, zero + period - early
 
 
 class _Successive:
@@ -204,20 +207,26 @@ class _Successive:
         self.misfit = float(np.sum(np.abs(self.data) ** 2))
         self.eta = 0.0
         self.complete = True
+        self.effort = Effort(_MOST_EFFORT)
 
-    def run(self, max_paths: int, false_alarm: float) -> None:
-        """Add paths while the data ask for them."""
+    def run(self, max_paths: int, false_alarm: float, latest_s: float) -> None:
+        """Add paths while the data ask for them, up to max_paths that are not later than latest_s."""
         self.eta = self.search.threshold(false_alarm)
         while True:
             residual = self.residual()
+            self.effort.left -= self.search.times.work * self.data.size
             proposal = self.search.strongest(residual, self.direct, self._expected_error())
             if proposal.statistic < 0.7 * self.eta * self._noise(self.misfit, len(self.paths)):
                 break
-            if len(self.paths) >= max_paths:
+            if self.effort.left <= 0:
+                self.complete = False
+                break
+            inside = int(np.count_nonzero(self.paths.delay_s <= latest_s))
+            if (inside >= max_paths and proposal.delay_s <= latest_s) or len(self.paths) >= _MOST_PATHS:
                 self.complete = proposal.statistic < self.eta
                 break
             trial = self.paths.with_path(proposal.angle_deg, proposal.delay_s, proposal.doppler_hz)
-            trial, misfit = fit(self.model, trial, self.data, self.direct, self.search.window_s)
+            trial, misfit = fit(self.model, trial, self.data, self.direct, self.search.window_s, self.effort)
             raised = self._raised(trial) * self._noise(misfit, len(trial))
             if self.misfit - misfit < self.eta * raised or not bool(_apart(trial, self.search)[-1]):
                 break
@@ -254,7 +263,7 @@ class _Successive:
         self.direct = direct_at(rest * np.sqrt(blocks), self.model, delay, blocks)
         self.data = self.direct.remove(self.raw)
         self.paths, self.misfit = fit(
-            self.model, self.paths, self.data, self.direct, self.search.window_s, steps=4
+            self.model, self.paths, self.data, self.direct, self.search.window_s, self.effort, steps=4
         )
         return abs(delay - before) * float(np.ptp(f))
 
@@ -280,7 +289,7 @@ class _Successive:
                 return
             keep = np.arange(len(self.paths)) != weakest
             self.paths, self.misfit = fit(
-                self.model, self.paths.select(keep), self.data, self.direct, self.search.window_s
+                self.model, self.paths.select(keep), self.data, self.direct, self.search.window_s, self.effort
             )
 
 
@@ -300,6 +309,7 @@ def _describe(
     blocks: Complex,
     block_s: float,
     foreign_db: float,
+    latest_s: float,
 ) -> PathEstimate:
     model, paths, direct = estimate.model, estimate.paths, estimate.direct
     if named == "direct path" and direct is not None:
@@ -313,7 +323,7 @@ def _describe(
     # what a path itself smears over all delays moves its own, too: the bound of a signal so much over it
     turns_s = 2 * np.pi * float(np.std(model.frequency_hz))
     delay = np.sqrt(delay**2 + estimate.search.smeared(paths) / 2 / turns_s**2)
-    period_hz = 1 / float(np.diff(model.time_s).min()) if b > 1 else np.inf
+    period_hz = 1 / step_of(model.time_s) if b > 1 else np.inf
     gains = path_gains(model, paths, direct) / noise
     bin_s = 1 / _occupied_hz(model.frequency_hz)
     out: list[Path] = []
@@ -321,6 +331,8 @@ def _describe(
         a = model.response.steering(paths.angle_deg[k : k + 1])[:, 0]
         power = float(abs(paths.gamma[k]) ** 2 * np.mean(np.abs(a) ** 2))
         late = float(paths.delay_s[k]) - zero
+        if late > latest_s:
+            continue
         nu = float(folded(paths.doppler_hz[k], period_hz)) if b > 1 else float("nan")
         out.append(
             Path(
@@ -346,7 +358,7 @@ def _describe(
     return PathEstimate(
         tuple(out), named, zero, strength, 20 * np.log10(deviation) + _db(noise), _db(max(float(np.mean(level)) - 1, 1e-12)),
         estimate.eta, residual, estimate.complete, bin_s * SPEED_OF_LIGHT_M_S / 2,
-        foreign_db,
+        foreign_db, estimate.effort.left <= 0,
     )  # fmt: skip
 
 

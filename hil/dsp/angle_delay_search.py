@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hil.dsp.angle_delay_comb import Comb
+from hil.dsp.angle_delay_comb import Comb, step_of
 from hil.dsp.angle_delay_model import Complex, DirectPath, PathModel, Paths, Real
 from hil.dsp.angle_delay_threshold import angle_length, axis_length, threshold
 
@@ -73,7 +73,7 @@ class Search:
         self._beams = np.ascontiguousarray(beams.conj().T, np.complex64)
         low_s, high_s = window_s
         self.delays = Comb(model.frequency_hz, -high_s, -low_s, _POINTS_PER_CELL)
-        step_s = float(np.diff(model.time_s).min()) if len(model.time_s) > 1 else np.inf
+        step_s = step_of(model.time_s) if len(model.time_s) > 1 else np.inf
         # -1/2..1/2 turn from block to block, without the one that is both
         self.times = Comb(model.time_s, -0.5 / step_s, (0.5 - 1e-5) / step_s, _POINTS_PER_TURN)
         self.lengths = (

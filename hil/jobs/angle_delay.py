@@ -22,6 +22,7 @@ from hil.core.units import SPEED_OF_LIGHT_M_S
 from hil.core.waveform import Waveform, load_waveform
 from hil.dsp.angle_delay import subcarrier_frequencies
 from hil.dsp.angle_delay_channel import known_channel, mistrust
+from hil.dsp.angle_delay_comb import step_of
 from hil.dsp.angle_delay_direct import DirectChoice
 from hil.dsp.angle_delay_doppler import unfolded
 from hil.dsp.angle_delay_foreign import words_on_others
@@ -33,7 +34,7 @@ from hil.dsp.angle_delay_verdict import PlaneVerdict, plane_verdict
 from hil.dsp.correction import converter_errors, correct_samples
 from hil.dsp.response import calibrated_response
 from hil.jobs.angle_delay_map import power_map
-from hil.jobs.angle_delay_words import beyond_the_prefix, migrates, of_speeds, span_m_s
+from hil.jobs.angle_delay_words import beyond_the_prefix, cut_short, migrates, of_speeds, span_m_s
 from hil.jobs.stated_array import stated_array
 from hil.jobs.transmit import TransmitRequest, at_the_greatest, waveform_beside
 from hil.learning.csi import read_csi
@@ -276,6 +277,7 @@ def _analyse(capture: CsiCapture, settings: AngleDelaySettings, *, own: bool) ->
         )
     if stream.n_channels < 2:
         raise ConfigError("one element has no directions", where="--array", hint="use two channels or more")
+    capture = capture.unbroken()
     csi, scatter, _ = aligned(capture.csi)
     notes = list(capture.notes)
     if scatter:
@@ -310,8 +312,7 @@ def _analyse(capture: CsiCapture, settings: AngleDelaySettings, *, own: bool) ->
         mended = keystone(capture.csi, capture.frequency_hz, capture.time_s, stream.fc_hz)
         capture = replace(capture, csi=mended)
         few, estimate, undecided = found_in(capture)
-    if not estimate.complete:
-        notes.append(f"more than {settings.max_paths} paths: raise --paths to see the others")
+    notes += cut_short(estimate, settings.max_paths)
     notes += beyond_the_prefix(capture, estimate)
     notes += of_speeds(
         estimate, stream.fc_hz, float(np.ptp(few.time_s)), _block_s(few), _block_s(capture), undecided
@@ -359,7 +360,7 @@ def _unfolded(
 
 def _block_s(capture: CsiCapture) -> float:
     """Length of a block; 0 for a single one."""
-    return float(np.diff(capture.time_s).min()) if len(capture) > 1 else 0.0
+    return step_of(capture.time_s) if len(capture) > 1 else 0.0
 
 
 def _use(

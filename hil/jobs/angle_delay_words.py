@@ -47,6 +47,16 @@ def beyond_the_prefix(capture: CsiCapture, estimate: PathEstimate) -> list[str]:
     ]
 
 
+def cut_short(estimate: PathEstimate, max_paths: int) -> list[str]:
+    """A note if the search did not come to its own end."""
+    if estimate.exhausted:
+        return [
+            "the search ended at the bound on its computing: weaker paths may be missing, and those listed be less "
+            "exact; a shorter --seconds or fewer --paths is searched to the end"
+        ]
+    return [] if estimate.complete else [f"more than {max_paths} paths: raise --paths to see the others"]
+
+
 def of_speeds(
     estimate: PathEstimate, fc_hz: float, seconds: float, block_s: float, shortest_s: float, undecided: int
 ) -> list[str]:

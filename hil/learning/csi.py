@@ -168,7 +168,12 @@ def lessons_of(
         found = parted(capture)
     still = all(look.still > _STILL for look in found.looks)
     others = words_on_others(whitener_of(capture.csi / found.deviation[:, None])[1])
-    speeds, most_m_s = speeds_m_s(found.looks, capture.time_s, capture.stream.fc_hz)
+    run = capture.longest
+    speeds, most_m_s = speeds_m_s(
+        [replace(look, values=look.values[run]) for look in found.looks],
+        capture.time_s[run],
+        capture.stream.fc_hz,
+    )
     if not still and len(found.looks) > 1 and _explained(found, capture) < _MOST_EXPLAINED:
         return _wandering(found, capture, settings, levelled_s)
     blocks = _STILL_BLOCKS

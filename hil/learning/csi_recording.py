@@ -7,7 +7,7 @@ groups of equal length, so that any capture fits into memory and the groups say 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,8 @@ _RATE_TOLERANCE = 2e-6
 #: Symbols are averaged by the receiver where a group has many: a block of its own for each costs time.
 _BLOCKS_PER_GROUP = 4
 _MOST_AVERAGED = 64
+#: With more groups than that one at the end that is not complete is left out.
+_FEW_GROUPS = 8
 #: Share of a look's energy in one constant vector from which it counts as standing still.
 _STILL = 0.95
 _STILL_COVARIANCES = 24
@@ -51,6 +53,7 @@ class CsiCapture:
     since sample 0. first_sample (B,). spacing_hz between columns. snr_db (M,) mean per symbol. symbols (B,) averaged in each
     group. carrier_offset_hz : of the transmitter, removed. prefix : delays read without interference. notes : for the user.
     begin_samples (B,) : stream sample, modulo the period, at which a period begins at delay zero; None: not known.
+    piece (B,) : number of the piece without missing samples that each group lies in; None: there is one.
     """
 
     csi: NDArray[np.complex64]
@@ -65,6 +68,7 @@ class CsiCapture:
     prefix: CyclicPrefix | None = None
     notes: tuple[str, ...] = field(default=())
     begin_samples: NDArray[np.float64] | None = None
+    piece: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.csi)
@@ -73,6 +77,32 @@ class CsiCapture:
     def overdriven(self) -> str:
         """The note that says that converters clipped, or ""."""
         return next((note for note in self.notes if " clipped in " in note), "")
+
+    @property
+    def longest(self) -> slice:
+        """The longest run of groups without missing samples: what Doppler shifts are read from."""
+        if self.piece is None or not len(self.piece):
+            return slice(0, len(self))
+        edges = np.concatenate(([0], np.flatnonzero(np.diff(self.piece)) + 1, [len(self)]))
+        k = int(np.argmax(np.diff(edges)))
+        return slice(int(edges[k]), int(edges[k + 1]))
+
+    def unbroken(self) -> CsiCapture:
+        """The longest piece without missing samples, with a note if that is not all."""
+        run = self.longest
+        if run.stop - run.start == len(self):
+            return self
+        assert self.piece is not None
+        pieces, part = int(np.count_nonzero(np.diff(self.piece))) + 1, self.symbols[run]
+        note = (
+            f"samples were lost, or the waveform was off at times: of {pieces} pieces only the longest was used, "
+            f"{part.sum()} of {self.symbols.sum()} symbols; weak paths may be missing"
+        )
+        return replace(
+            self, csi=self.csi[run], time_s=self.time_s[run], first_sample=self.first_sample[run], symbols=part,
+            notes=(*self.notes, note), piece=None,
+            begin_samples=None if self.begin_samples is None else self.begin_samples[run],
+        )  # fmt: skip
 
     def averaged(self, most: int) -> CsiCapture:
         """At most `most` groups: coherent means of as many neighbours each, so that all have the same noise.
@@ -158,6 +188,8 @@ class CsiGatherer:
         self._firsts: dict[int, int] = {}
         self._times: dict[int, float] = {}
         self._begins: dict[int, float] = {}
+        self._pieces: dict[int, int] = {}
+        self._piece, self._first_group, self._end = 0, 0, 0
         self._snr = np.zeros(m)
         self._offset_hz = 0.0
         self._origin: int | None = None
@@ -179,7 +211,7 @@ class CsiGatherer:
             self._clipped = self._clipped + clipped
         if gap:
             self._receiver.reset()
-            self._zero = None
+            self._zero, self._origin = None, None
         self._pushed += samples.shape[1]
         samples = samples if self._mend is None else self._mend(samples)
         for block in self._receiver.push(samples, first_sample):
@@ -188,21 +220,29 @@ class CsiGatherer:
     def _add(self, block: CsiBlock) -> None:
         if self._zero is None:
             self._zero = block.timing_samples
-        if self._origin is None:
+        layout = self.waveform.layout
+        assert layout is not None
+        symbol = layout.symbol_samples
+        if self._origin is None or abs(block.first_sample - self._end) > symbol / 2:
+            # groups are counted anew: those of one piece lie in equal steps
             self._origin = block.first_sample
+            self._piece, self._first_group = self._piece + 1, max(self._sums, default=-1) + 1
+        self._end = block.first_sample + self._average * symbol
         late = block.timing_samples - self._zero
         late -= self._period * round(late / self._period)
         csi = block.csi.astype(np.complex128)
         if abs(late) > 1e-9:
             # delays count from this block's own zero: count them from the first one's
             csi *= np.exp(-2j * np.pi * self._columns_hz * late / self.stream.fs_hz)
-        group = (block.first_sample - self._origin) // self._group_samples
+        # a drifting clock moves symbols by a sample now and then
+        group = self._first_group + (block.first_sample - self._origin + symbol // 2) // self._group_samples
         if group in self._sums:
             self._sums[group] += csi
         else:
             self._sums[group], self._counts[group], self._times[group] = csi, 0, 0.0
             self._firsts[group] = block.first_sample
             self._begins[group] = block.timing_samples
+            self._pieces[group] = self._piece
         self._counts[group] += 1
         self._times[group] += block.first_sample / self.stream.fs_hz
         self._snr += 10 ** (np.asarray(block.snr_db, float) / 10)
@@ -228,6 +268,9 @@ class CsiGatherer:
         whole = on & (2 * counts > np.median(counts))  # others were cut short by a gap or the end
         keys, csi = [k for k, good in zip(keys, whole, strict=True) if good], csi[whole]
         counts = np.array([self._counts[k] for k in keys], np.int64)
+        if len(keys) > _FEW_GROUPS and counts[-1] < counts.max():
+            # cut short by the end: its middle is not in step with the others
+            keys, csi, counts = keys[:-1], csi[:-1], counts[:-1]
         slips = self._receiver.slips
         notes = (f"the timing of the waveform jumped {slips} times",) if slips else ()
         notes += self._overdriven()
@@ -241,8 +284,16 @@ class CsiGatherer:
             np.array([self._times[k] for k in keys]) / counts, np.array([self._firsts[k] for k in keys], np.int64),
             self._receiver.subcarrier_spacing_hz, self.stream, 10 * np.log10(np.maximum(self._snr / self._n, 1e-12)),
             counts * self._average, self._offset_hz / self._n, self._prefix(), notes,
-            np.array([self._begins[k] for k in keys]),
+            np.array([self._begins[k] for k in keys]), self._runs(keys, counts),
         )  # fmt: skip
+
+    def _runs(self, keys: list[int], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(B,) number of the run of neighbouring groups of one piece that each group lies in."""
+        pieces = np.array([self._pieces[k] for k in keys], np.int64)
+        short = counts < counts.max()  # by a gap within
+        short[-1] = False
+        new = (np.diff(pieces) != 0) | (np.diff(keys) > 1) | short[1:] | short[:-1]
+        return np.concatenate(([0], np.cumsum(new)))
 
     def _overdriven(self) -> tuple[str, ...]:
         """A note if converters clipped: what that adds looks like echoes."""

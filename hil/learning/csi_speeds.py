@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hil.core.units import SPEED_OF_LIGHT_M_S
-from hil.dsp.angle_delay_comb import Comb
+from hil.dsp.angle_delay_comb import Comb, step_of
 from hil.dsp.angle_delay_looks import Look
 from hil.dsp.angle_delay_model import Real
 
@@ -26,7 +26,7 @@ def speeds_m_s(looks: Sequence[Look], time_s: Real, fc_hz: float) -> tuple[list[
     """
     if len(time_s) < 2:
         return [float("nan")] * len(looks), float("nan")
-    step_s = float(np.diff(time_s).min())
+    step_s = step_of(time_s)
     turns = Comb(time_s, -0.5 / step_s, (0.5 - 1e-5) / step_s, _POINTS_PER_TURN)
     span_s = float(np.ptp(time_s))
     out = []
@@ -57,6 +57,6 @@ def what_was_used(speeds: Sequence[float], most_m_s: float, *, still: bool, own:
     fast = ", ".join(f"{v:+.3g}" for v in moving)
     return (
         f"{n} target{'s' if n > 1 else ''}, each in one direction, {'were' if n > 1 else 'was'} used; "
-        f"{len(moving)} of them move{'s' if len(moving) == 1 else ''} by {fast} m/s (away from the array; or by multiples of "
-        f"{2 * most_m_s:.4g} m/s more or less)"
+        f"{len(moving)} of them move{'s' if len(moving) == 1 else ''} by {fast} m/s away from the array "
+        f"(told only modulo {2 * most_m_s:.4g} m/s, from {-most_m_s:.4g} to {most_m_s:.4g}: what is faster shows as another speed)"
     )

@@ -34,7 +34,12 @@ def panel(qtbot) -> DirectionsPanel:
 def themed() -> Iterator[Callable[[str], None]]:
     application = QApplication.instance()
     assert isinstance(application, QApplication)
-    yield lambda theme: apply_theme(application, theme)  # type: ignore[arg-type]
+
+    def change(theme: str) -> None:
+        apply_theme(application, theme)  # type: ignore[arg-type]
+        application.processEvents()  # the palettes of widgets follow by an event
+
+    yield change
     apply_theme(application, "dark")
 
 

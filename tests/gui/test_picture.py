@@ -210,7 +210,7 @@ def test_a_source_that_adds_itself_is_used_by_the_painter(monkeypatch: pytest.Mo
 def test_gpi_shows_the_echoes_of_what_is_sent_on_the_array_that_is_in_use(tmp_path: Path) -> None:
     station = Station()
     try:
-        sending(station, write_scene(tmp_path, scene()), "ula:8:0.5")
+        sending(station, write_scene(tmp_path, scene()), "ula:4:0.5")
         station.painter.use(View("gpi"))
         seen: list[Picture] = []
 

@@ -118,12 +118,11 @@ def test_nothing_in_the_window_goes_on_resizing(make, qtbot) -> None:
 def test_theme_and_text_size_change_everything_at_once_and_are_remembered(make, qtbot) -> None:
     window = make()
     lamp = window.strip.buttons["LOCK"]
-    before = window.controls.source.font().pointSizeF()
     window._use_theme("light")
     window._use_text(50)
     qtbot.waitUntil(lambda: window.palette().window().color() == QColor("#f1f3f5"), timeout=5_000)
     assert window.spectrum.plot.backgroundBrush().color() == QColor("#ffffff")
-    qtbot.waitUntil(lambda: window.controls.source.font().pointSizeF() == 1.5 * before, timeout=5_000)
+    qtbot.waitUntil(lambda: window.controls.source.font().pointSizeF() == 15.0, timeout=5_000)
     assert lamp.height() >= 60
     assert (Remembered().theme, Remembered().text_percent) == ("light", 150)
 
