@@ -44,7 +44,7 @@ from hil.session import open_session
 
 #: Blocks of symbols that are kept: as short as the symbols where this allows, for Doppler shifts.
 _MOST_GROUPS = 4096
-#: Values of all blocks that paths are fitted to: a second or two; more until there are enough blocks for what moves.
+#: Values of all blocks that paths are fitted to; more until there are enough blocks for what moves.
 _USUAL_VALUES, _MOST_VALUES = 1 << 19, 1 << 21
 _ENOUGH_BLOCKS, _LEAST_BLOCKS = 256, 8
 #: Blocks that a calibration is judged by.
@@ -279,10 +279,9 @@ def _analyse(capture: CsiCapture, settings: AngleDelaySettings, *, own: bool) ->
         raise ConfigError("one element has no directions", where="--array", hint="use two channels or more")
     capture = capture.unbroken()
     csi, scatter, _ = aligned(capture.csi)
-    notes = list(capture.notes)
+    capture, notes = replace(capture, csi=csi), list(capture.notes)
     if scatter:
         notes.append(f"a common phase that scattered by {np.rad2deg(scatter):.2g} degrees was removed")
-    capture = replace(capture, csi=csi)
     silent = np.flatnonzero(~np.any(csi, axis=(0, 2)))
     if len(silent):
         notes.append(

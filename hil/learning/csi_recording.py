@@ -33,7 +33,7 @@ _RATE_TOLERANCE = 2e-6
 #: Symbols are averaged by the receiver where a group has many: a block of its own for each costs time.
 _BLOCKS_PER_GROUP = 4
 _MOST_AVERAGED = 64
-#: With more groups than that one at the end that is not complete is left out.
+#: With more groups than that, one cut short at the end is left out: its middle is not in step with the others.
 _FEW_GROUPS = 8
 #: Share of a look's energy in one constant vector from which it counts as standing still.
 _STILL = 0.95
@@ -162,7 +162,7 @@ class CsiGatherer:
             )  # fmt: skip
         self.waveform, self.stream, self._mend, self._own = waveform, stream, mend, own
         self._period = len(waveform.samples)
-        symbol = layout.symbol_samples
+        symbol = self._symbol_samples = layout.symbol_samples
         per_group = stream.n_channels * len(layout.subcarriers) * 8
         groups = int(max(1, min(most_groups, _MOST_BYTES // per_group, n_samples // symbol)))
         self._group_samples = max(symbol, n_samples // groups)
@@ -220,14 +220,11 @@ class CsiGatherer:
     def _add(self, block: CsiBlock) -> None:
         if self._zero is None:
             self._zero = block.timing_samples
-        layout = self.waveform.layout
-        assert layout is not None
-        symbol = layout.symbol_samples
-        if self._origin is None or abs(block.first_sample - self._end) > symbol / 2:
+        if self._origin is None or abs(block.first_sample - self._end) > self._symbol_samples / 2:
             # groups are counted anew: those of one piece lie in equal steps
             self._origin = block.first_sample
             self._piece, self._first_group = self._piece + 1, max(self._sums, default=-1) + 1
-        self._end = block.first_sample + self._average * symbol
+        self._end = block.first_sample + self._average * self._symbol_samples
         late = block.timing_samples - self._zero
         late -= self._period * round(late / self._period)
         csi = block.csi.astype(np.complex128)
@@ -235,7 +232,8 @@ class CsiGatherer:
             # delays count from this block's own zero: count them from the first one's
             csi *= np.exp(-2j * np.pi * self._columns_hz * late / self.stream.fs_hz)
         # a drifting clock moves symbols by a sample now and then
-        group = self._first_group + (block.first_sample - self._origin + symbol // 2) // self._group_samples
+        at = block.first_sample - self._origin + self._symbol_samples // 2
+        group = self._first_group + at // self._group_samples
         if group in self._sums:
             self._sums[group] += csi
         else:
@@ -269,7 +267,6 @@ class CsiGatherer:
         keys, csi = [k for k, good in zip(keys, whole, strict=True) if good], csi[whole]
         counts = np.array([self._counts[k] for k in keys], np.int64)
         if len(keys) > _FEW_GROUPS and counts[-1] < counts.max():
-            # cut short by the end: its middle is not in step with the others
             keys, csi, counts = keys[:-1], csi[:-1], counts[:-1]
         slips = self._receiver.slips
         notes = (f"the timing of the waveform jumped {slips} times",) if slips else ()

@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -176,7 +177,9 @@ def main() -> int:
     asked = parser.parse_args()
     os.environ["QT_QPA_PLATFORM"] = asked.platform
     sys.path.insert(0, str(ROOT))
-    found = measure(asked.minutes)
+    with tempfile.TemporaryDirectory() as home:  # a layout that somebody left would be measured
+        os.environ["HIL_HOME"] = home
+        found = measure(asked.minutes)
     print(json.dumps(found, indent=2))
     if asked.write:
         OUT.mkdir(parents=True, exist_ok=True)

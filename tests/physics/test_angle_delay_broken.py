@@ -80,7 +80,7 @@ def test_without_losses_nothing_is_left_out(samples):
 
 
 def test_steps_of_times():
-    even = np.arange(200) * 1e-3
+    even = np.arange(200, dtype=np.float64) * 1e-3
     assert step_of(even) == pytest.approx(1e-3)
     assert step_of(np.delete(even, [3, 50, 51])) == pytest.approx(1e-3)
     assert step_of(even * (1 + 2e-5)) == pytest.approx(1e-3, rel=1e-4)
