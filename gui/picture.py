@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gui.echoes import Echoes
 
 #: Pictures a second at most.
-PICTURES_HZ = 30.0
+PICTURES_HZ = 40.0
 _SNAPSHOTS = 4096
 _N_FFT = 1024
 _SHARE_S = 1.0
@@ -156,7 +156,8 @@ class Painter:
         self._count(clipped, frame.samples.shape[1], now)
         if now < self._next:
             return
-        self._next = now + 1 / PICTURES_HZ
+        # blocks come when they come: the mean rate is kept, not the least distance
+        self._next = max(self._next + 1 / PICTURES_HZ, now)
         self._latest.put(self._paint(frame, silent), frame.samples.shape[1])
 
     def _count(self, clipped: NDArray[np.int64], n: int, now: float) -> None:

@@ -37,7 +37,7 @@ from gui.station import Station
 from gui.strip import Strip
 from gui.theme import Theme, apply_theme, colour_plots
 
-_PERIOD_MS = 33
+_PERIOD_MS = 12  # a look whether there is a new picture
 _STATUS_S = 0.2
 _TEXT_STEP_PERCENT = 25
 _SIMULATED = ("sim:", "ula:8:0.5")
@@ -196,7 +196,21 @@ class StationWindow(QMainWindow):
         self.log.tell(text, script)
 
     def refresh(self) -> None:
-        """Take what is new and show it."""
+        """Show the newest picture, and some times a second what else is new."""
+        picture = self.station.picture()
+        now = time.monotonic()
+        due = now >= self._next_status
+        if picture is None and not due:
+            return
+        shown = [panel for panel in self.panels if panel.always or self.docks.visible(panel)]
+        if picture is not None:
+            for panel in shown:
+                panel.show_picture(picture)
+        if due:
+            self._next_status = now + _STATUS_S
+            self._show_status(shown)
+
+    def _show_status(self, shown: list[Panel]) -> None:
         station = self.station
         station.poll()
         for done in station.done():
@@ -210,20 +224,12 @@ class StationWindow(QMainWindow):
             self._exported |= done.name == "Export" and done.error is None
         for line in station.health():
             self.tell(line)
-        shown = [panel for panel in self.panels if panel.always or self.docks.visible(panel)]
-        picture = station.picture()
-        if picture is not None:
-            for panel in shown:
-                panel.show_picture(picture)
-        now = time.monotonic()
-        if now >= self._next_status:
-            self._next_status = now + _STATUS_S
-            facts = station.facts()
-            self.strip.show_lamps(lamps(facts))
-            for panel in shown:
-                panel.show_facts(facts)
-            if self.steps.isVisible():
-                self._row.show_facts(facts)
+        facts = station.facts()
+        self.strip.show_lamps(lamps(facts))
+        for panel in shown:
+            panel.show_facts(facts)
+        if self.steps.isVisible():
+            self._row.show_facts(facts)
 
     def export(self) -> None:
         """Export the calibration in use."""

@@ -84,7 +84,7 @@ class HealthWatch:
         self._bad = self._good = 0
         self._tail_bad = 0
         self._alarm: list[Readings] | None = None
-        self._slow = False
+        self._slow = self._ask_phases = False
         self._holding = False
         self._endings: Endings | None = None
         self._ended = 0
@@ -123,8 +123,11 @@ class HealthWatch:
             self._calibration = calibration
             # the blocks at hand are the reference: a new one would be blind for as long as it takes
             calm = not (self._bad or self._alarm or self._holding)
-            blocks = self._first or ([r.block for r in self._memory] if calm else [])
             self.active = {key: e for key, e in self.active.items() if key[0] in IN_REFERENCES}
+            if calm and len(self._memory) >= SETTLE_BLOCKS:
+                self._phases, self._ask_phases = None, True
+                return
+            blocks = self._first or ([r.block for r in self._memory] if calm else [])
             self._restart()
             self._first = blocks[1 - SETTLE_BLOCKS :]
 
@@ -153,15 +156,10 @@ class HealthWatch:
             bad = any(e.severity is Severity.FAULT for e in self.active.values())
             state = "fault" if bad else "warning" if faults else "good" if self.watching else "settling"
             return {
-                "state": state,
-                "active": faults,
-                "not_watched": self.not_watched(),
-                "blocks": self.blocks,
-                "samples_lost": self._transport.lost,
-                "samples_lost_exact": not self._transport.lost_unknown,
-                "n_sources": self._k,
-                "null_misfit": self._phases.misfit if self._phases else None,
-            }
+                "state": state, "active": faults, "not_watched": self.not_watched(), "blocks": self.blocks,
+                "samples_lost": self._transport.lost, "samples_lost_exact": not self._transport.lost_unknown,
+                "n_sources": self._k, "null_misfit": self._phases.misfit if self._phases else None,
+            }  # fmt: skip
 
     def not_watched(self) -> list[str]:
         """What cannot be seen now, and why, one sentence each."""
@@ -180,13 +178,10 @@ class HealthWatch:
 
     def _note_sending(self, sending: bool) -> None:
         """Leakage and echoes come or go: what was learned of the samples no longer holds."""
-        if sending is self._sending:
-            return
-        self._sending = sending
-        del self._tap
-        self._carrier_watch = None
-        self._unnamed = 0
-        self._restart()
+        if sending is not self._sending:
+            del self._tap
+            self._sending, self._carrier_watch, self._unnamed = sending, None, 0
+            self._restart()
 
     def _breaking(self) -> set[str]:
         held = self._endings.holds if self._endings is not None else lambda key: False
@@ -197,8 +192,7 @@ class HealthWatch:
         if stream is old:
             return []
         self._stream = stream
-        same = (stream.config, stream.epoch) == (old.config, old.epoch)
-        if same:
+        if (stream.config, stream.epoch) == (old.config, old.epoch):
             return []
         out: list[HealthEvent] = []
         scope = stream.epoch.change_since(old.epoch)
@@ -206,8 +200,7 @@ class HealthWatch:
             out.append(make_event("retune", first_sample, first_sample, size=f"cause: {stream.epoch.cause}"))
         # a fault of the old epoch may be gone; if it is not it is found again
         self.active.clear()
-        self._carrier_watch = None
-        self._unnamed = 0
+        self._carrier_watch, self._unnamed = None, 0
         if (stream.n_channels, stream.fs_hz) != (old.n_channels, old.fs_hz):
             del self._tap
         self._restart()
@@ -230,6 +223,9 @@ class HealthWatch:
         if self._alarm is not None:
             self._alarm.append(readings)
             return self._name() if len(self._alarm) >= PERSIST_BLOCKS + COLLECT_BLOCKS else []
+        if self._ask_phases:
+            self._ask_phases, self._slow = False, False
+            return self._settle_phases([*self._memory, readings][-SETTLE_BLOCKS:])
         return [] if self._is_ending(readings) else self._watch(readings)
 
     def _is_ending(self, readings: Readings) -> bool:
@@ -271,16 +267,22 @@ class HealthWatch:
             self.active[slip.kind, slip.channels] = slip
             self._again(None)
             return [*new, slip]
+        return [*new, *self._settle_phases(readings)]
+
+    def _settle_phases(self, readings: list[Readings]) -> list[HealthEvent]:
+        """The calibration held against blocks that are known to be sound otherwise."""
+        m = self._stream.n_channels
+        assert self._levels is not None
         if self._calibration is None or self._breaking() or m < 3 or self._k >= m or self._sending:
             self._phases = None
-            return new
+            return []
         if self._phases is None:
             self._phases = PhaseWatch(self._calibration, self._stream.fc_hz, self._k)
         if self._phases.settle(readings, self._levels.window_tail, self._whitening):
-            return new
+            return []
         self._alarm = readings[-(PERSIST_BLOCKS + COLLECT_BLOCKS) :]
         self._memory.clear()
-        return [*new, *self._name()]
+        return self._name()
 
     def _broken_from_the_start(self, readings: list[Readings]) -> list[HealthEvent]:
         """What was there before the stream began, or before something else was told."""
