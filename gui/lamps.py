@@ -292,6 +292,22 @@ def _table(f: Facts) -> Lamp:
     )
 
 
+def _tx(f: Facts) -> Lamp:
+    t = f.transmit
+    if t is None or t.state in ("none", "off"):
+        return Lamp("TX", Level.IDLE, "-", "Nothing is sent." if t is None else f"{t.sentence}.")
+    if t.state == "unsure":
+        return Lamp(
+            "TX",
+            Level.BAD,
+            "STILL ON?",
+            t.sentence,
+            remedy="take the power from the device, or connect and stop",
+        )
+    word = f"ON {min(t.attenuation_db):g} dB" if t.attenuation_db else "ON"
+    return Lamp("TX", Level.WARN, word, f"{t.sentence}.", remedy="STOP in Transmit ends it")
+
+
 def _rec(f: Facts) -> Lamp:
     r = f.recording
     if r is None:
@@ -327,5 +343,5 @@ def age_words(seconds: float) -> str:
 
 
 _MAKERS: tuple[Callable[[Facts], Lamp], ...] = (
-    _lock, _epoch, _drops, _overload, _snr, _cal, _learn, _table, _rec, _lag
+    _lock, _epoch, _drops, _overload, _snr, _cal, _learn, _table, _tx, _rec, _lag
 )  # fmt: skip

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from gui.facts import CalibrationFacts, Facts, RecordingFacts, TableFacts
+from gui.facts import CalibrationFacts, Facts, RecordingFacts, TableFacts, TransmitFacts
 from gui.lamps import LAMP_OF, Lamp, Level, lamps
 from hil.core.errors import ConnectionLost
 from hil.health.catalogue import KINDS, make_event
@@ -25,12 +25,15 @@ def _lamp(facts: Facts, name: str) -> Lamp:
     return next(lamp for lamp in lamps(facts) if lamp.name == name)
 
 
+SENDING = TransmitFacts("on", "sim:", "made", (30.0, 30.0), (0, 1), 2.45e9)
+
+
 def test_the_strip_has_the_order_of_the_manual_and_all_is_well() -> None:
     strip = lamps(GOOD)
     assert [lamp.name for lamp in strip] == [
-        "LOCK", "EPOCH", "DROPS", "OVERLOAD", "SNR", "CAL", "LEARN", "TABLE", "REC", "LAG",
+        "LOCK", "EPOCH", "DROPS", "OVERLOAD", "SNR", "CAL", "LEARN", "TABLE", "TX", "REC", "LAG",
     ]  # fmt: skip
-    assert {lamp.level for lamp in strip} == {Level.GOOD}
+    assert {lamp.name for lamp in strip if lamp.level is not Level.GOOD} == {"TX"}  # nothing is sent
     assert _lamp(GOOD, "CAL").word == "4 min ±0.06°"
     assert _lamp(GOOD, "EPOCH").word == "#3"
 
@@ -50,7 +53,7 @@ def test_every_fault_of_the_watch_lights_its_lamp(kind: str) -> None:
     assert event.remedy in lamp.remedy
     assert "ch 2" in lamp.word
     others = [other for other in lamps(replace(GOOD, health=(event,))) if other.name != lamp.name]
-    assert {other.level for other in others} == {Level.GOOD}
+    assert {other.level for other in others} == {Level.GOOD, Level.IDLE}
 
 
 @pytest.mark.parametrize(
@@ -58,6 +61,9 @@ def test_every_fault_of_the_watch_lights_its_lamp(kind: str) -> None:
     [
         ({"link": "lost", "error": ConnectionLost("no answer", uri="x", hint="check it")}, "LOCK", Level.BAD, "LOST"),
         ({"link": "none"}, "LOCK", Level.IDLE, "NO DEVICE"),
+        ({"transmit": SENDING}, "TX", Level.WARN, "ON 30 dB"),
+        ({"transmit": replace(SENDING, state="unsure", words="no answer")}, "TX", Level.BAD, "STILL ON?"),
+        ({"transmit": replace(SENDING, state="off")}, "TX", Level.IDLE, "-"),
         ({"level_dbfs": (-20.0, -20.0, -110.0, -20.0)}, "LOCK", Level.BAD, "SILENT ch 2"),
         ({"lost": 4096, "gaps": 1}, "DROPS", Level.BAD, "4,096"),
         ({"lost": 10, "gaps": 1, "lost_exact": False}, "DROPS", Level.BAD, "≥10"),
