@@ -28,6 +28,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT), str(HERE)]
 
+from accuracy_page import insert_table  # noqa: E402
 
 OUT = ROOT / "docs" / "reproduced" / "gui"
 PAGE = ROOT / "docs" / "window.md"
