@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gui.echoes import Echoes
 
 #: Pictures a second at most.
-PICTURES_HZ = 40.0
+PICTURES_HZ = 32.0
 _SNAPSHOTS = 4096
 _N_FFT = 1024
 _SHARE_S = 1.0

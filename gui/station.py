@@ -319,8 +319,8 @@ class Station:
 
     def _configure(self, want: RxConfig) -> str:
         stream = self._present().configure(want)
-        c = stream.config
-        return f"read back: {stream.fc_hz / 1e6:g} MHz, {stream.fs_hz / 1e6:g} MS/s, gain {c.gain_db} dB"
+        gains = ", ".join(f"{g:g}" for g in sorted(set(stream.gains_db)))
+        return f"read back: {stream.fc_hz / 1e6:g} MHz, {stream.fs_hz / 1e6:g} MS/s, gain {gains} dB"
 
     def _learn(self, settings: LearnSettings) -> str:
         self.desk.begin(self._present().stream, settings)

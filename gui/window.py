@@ -36,11 +36,14 @@ from gui.remembered import Remembered
 from gui.station import Station
 from gui.strip import Strip
 from gui.theme import Theme, apply_theme, colour_plots
+from hil.core.device import RxConfig
 
 _PERIOD_MS = 12  # a look whether there is a new picture
 _STATUS_S = 0.2
 _TEXT_STEP_PERCENT = 25
 _SIMULATED = ("sim:", "ula:8:0.5")
+#: It is simulated in this process, beside everything else.
+_SIMULATED_HZ = 1e6
 
 
 class StationWindow(QMainWindow):
@@ -125,7 +128,7 @@ class StationWindow(QMainWindow):
     def _first_steps(self) -> FirstSteps:
         station = self.station
         steps = (
-            Step("Connect", lambda: self.controls.connect_to(*_SIMULATED),
+            Step("Connect", self._connect_simulated,
                  lambda f: f.link in ("ready", "streaming"), "Opens the simulated array of eight elements"),
             Step("Start", station.start, lambda f: f.link == "streaming", "Samples flow; directions appear"),
             Step("Learn", self.learning.start_or_stop, lambda f: f.learning != "off" or f.calibration is not None,
@@ -240,6 +243,10 @@ class StationWindow(QMainWindow):
 
     def _record(self) -> None:
         self.recording.record_or_stop()
+
+    def _connect_simulated(self) -> None:
+        self.controls.connect_to(*_SIMULATED)
+        self.station.configure(RxConfig(fs_hz=_SIMULATED_HZ))
 
     def _connected(self, uri: str, array: str) -> None:
         self.remembered.add_recent(uri, array)

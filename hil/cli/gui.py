@@ -62,7 +62,8 @@ def open_after_demo(result: DemoResult) -> None:
 
     support = result.calibration.gauge.support_deg if result.calibration else None
     low, high = support or (-60.0, 60.0)
-    show(f"sim:{result.files['scene']}", None, f"{low:g}:{high:g}")
+    # simulated in the window's own process: at a rate that leaves it room
+    show(f"sim:{result.files['scene']}", None, f"{low:g}:{high:g}", 1e6)
 
 
 def run() -> None:
