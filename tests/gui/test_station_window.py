@@ -75,7 +75,7 @@ def test_a_click_on_a_lamp_says_why_and_what_to_do(window: StationWindow, qtbot)
 
 
 def test_a_lost_device_turns_the_lamp_red_and_a_click_connects_again(window: StationWindow, qtbot) -> None:
-    _streaming(window, qtbot, "faults:disconnect_after=40:sim:")
+    _streaming(window, qtbot, "faults:disconnect_after=400:sim:")
     qtbot.waitUntil(lambda: "LOST" in _word(window, "LOCK"), timeout=30_000)
     lamp = window.strip.buttons["LOCK"].lamp
     assert lamp.level is Level.BAD
