@@ -6,16 +6,16 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QComboBox, QFormLayout, QGridLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout
+from PySide6.QtWidgets import QComboBox, QFormLayout, QGridLayout, QLabel, QLineEdit, QVBoxLayout
 
 from gui.doa_sources import doa_sources
 from gui.facts import Facts
 from gui.panels.panel import Panel
+from gui.panels.parts import HEIGHT_PX, button, field
 from gui.station import Station
 from hil.core.errors import HilError
 from hil.core.units import parse_quantity
 
-_HEIGHT_PX = 34
 _MOST_SOURCES = 8
 #: What can be set while a device is connected: name, field of RxConfig, tooltip.
 _SETTINGS = (
@@ -45,22 +45,22 @@ class Controls(Panel):
         self.source = QComboBox()
         self.source.setEditable(True)
         self.source.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
-        self.source.setMinimumHeight(_HEIGHT_PX)
+        self.source.setMinimumHeight(HEIGHT_PX)
         self.source.setMinimumContentsLength(12)
         self.source.setToolTip(
             "Device URI: sim: or sim:scene.toml, iio:ip:192.168.2.1, soapy:driver=..., replay:FILE.sigmf-meta"
         )
         self.source.setCurrentText(uri)
         self.source.textActivated.connect(self._recall_array)
-        self.array = _line("ula:8:0.5, uca:8:0.5 or a TOML file; empty: as the scene or recording says")
+        self.array = field("", "ula:8:0.5, uca:8:0.5 or a TOML file; empty: as the scene or recording says")
         self.array.setPlaceholderText("as the source says")
         self.array.setText(array or "")
-        self.connect_button = _button("Connect", self._connect, "Open the source (Ctrl+K)")
-        self.find_button = _button("Find", self._find, "Look for devices at this computer")
+        self.connect_button = button("Connect", self._connect, "Open the source (Ctrl+K)")
+        self.find_button = button("Find", self._find, "Look for devices at this computer")
         self.requests: dict[str, QLineEdit] = {}
         self.read_backs: dict[str, QLabel] = {}
-        self.start_button = _button("Start", self.start_or_stop, "Start or stop streaming (Ctrl+D)")
-        self.record_button = _button("Record", record, "Record all channels (Ctrl+I)")
+        self.start_button = button("Start", self.start_or_stop, "Start or stop streaming (Ctrl+D)")
+        self.record_button = button("Record", record, "Record all channels (Ctrl+I)")
         self.method, self.count = QComboBox(), QComboBox()
         for source in doa_sources():
             self.method.addItem(source.label, source.name)
@@ -71,7 +71,7 @@ class Controls(Panel):
             self.count.addItem(f"{n} source" + ("s" if n > 1 else ""), n)
         self.count.setToolTip("Independent signals: counted from the data (MDL), or told")
         for box in (self.method, self.count):
-            box.setMinimumHeight(_HEIGHT_PX)
+            box.setMinimumHeight(HEIGHT_PX)
             box.currentIndexChanged.connect(self._choose)
         self._lay_out()
 
@@ -87,7 +87,7 @@ class Controls(Panel):
         grid.addWidget(self.connect_button, 0, 0)
         grid.addWidget(self.find_button, 0, 1)
         for row, (name, key, tip) in enumerate(_SETTINGS):
-            request, read_back = _line(tip), QLabel("-")
+            request, read_back = field("", tip), QLabel("-")
             request.setPlaceholderText(name)
             request.returnPressed.connect(lambda k=key, n=name: self._set(k, n))
             read_back.setToolTip(f"{name} as the device has it")
@@ -187,18 +187,3 @@ class Controls(Panel):
             self._tell(f"{err}. {err.hint}")
             return
         self._station.configure(replace(session.stream.config, **{key: value}))
-
-
-def _line(tip: str) -> QLineEdit:
-    line = QLineEdit()
-    line.setMinimumHeight(_HEIGHT_PX)
-    line.setToolTip(tip)
-    return line
-
-
-def _button(text: str, work: Callable[[], None], tip: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setMinimumHeight(_HEIGHT_PX + 4)
-    button.setToolTip(tip)
-    button.clicked.connect(lambda: work())
-    return button

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from PySide6.QtCore import QModelIndex, QPersistentModelIndex, Qt, Signal
@@ -15,7 +14,6 @@ from PySide6.QtWidgets import (
     QLabel,
     QLineEdit,
     QMenu,
-    QPushButton,
     QSizePolicy,
     QSplitter,
     QStyle,
@@ -33,11 +31,12 @@ from gui.facts import Facts
 from gui.panels.ask import Ask
 from gui.panels.difference_table import DifferenceTable
 from gui.panels.panel import Panel
+from gui.panels.parts import HEIGHT_PX, button
 from gui.station import Station
 from gui.strip import COLOURS
 from hil.core.calibration import Calibration
 
-_HEIGHT_PX, _FRAME_PX = 34, 26
+_FRAME_PX = 26
 _COLUMNS = ("fits?", *COLUMNS)
 _Index = QModelIndex | QPersistentModelIndex
 _LETTERS = 4  # a reason is a word at least
@@ -68,9 +67,9 @@ class CalibrationsPanel(Panel):
         self.wizard: ExportWizard | None = None
         self.search = QLineEdit()
         self.search.setPlaceholderText("search: id, device, method, date, note")
-        self.search.setMinimumHeight(_HEIGHT_PX)
+        self.search.setMinimumHeight(HEIGHT_PX)
         self.search.textChanged.connect(self._search)
-        self.newer, self.older = self._button("Newer", self._newer), self._button("Older", self._older)
+        self.newer, self.older = button("Newer", self._newer), button("Older", self._older)
         self.page = QLabel("-")
         self.table = self._table()
         self.words = QLabel()
@@ -78,18 +77,18 @@ class CalibrationsPanel(Panel):
         self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.ask = Ask()
         self.changes = DifferenceTable()
-        self.use = self._button("Use", self._use, "Correct with the selected calibration")
-        self.use_none = self._button("Use none", lambda: station.use(None), "Show the nominal array")
-        self.undo = self._button("Undo", lambda: station.step_use(-1), "What was in use before (Ctrl+Z)")
-        self.redo = self._button("Redo", lambda: station.step_use(+1), "Take Undo back (Ctrl+Shift+Z)")
-        self.keep = self._button("Keep", self._keep, "Put the calibration in use into the store")
-        self.note = self._button("Note…", self._note, "Write a line to the selected calibration")
-        self.compare = self._button(
+        self.use = button("Use", self._use, "Correct with the selected calibration")
+        self.use_none = button("Use none", lambda: station.use(None), "Show the nominal array")
+        self.undo = button("Undo", lambda: station.step_use(-1), "What was in use before (Ctrl+Z)")
+        self.redo = button("Redo", lambda: station.step_use(+1), "Take Undo back (Ctrl+Shift+Z)")
+        self.keep = button("Keep", self._keep, "Put the calibration in use into the store")
+        self.note = button("Note…", self._note, "Write a line to the selected calibration")
+        self.compare = button(
             "Compare", self._compare, "The two selected, or the selected and the one in use"
         )
-        self.import_ = self._button("Import…", self._import, "Put a file (h5, npz, json) into the store")
-        self.export = self._button("Export…", self._export, "Write a file for MATLAB, NumPy, a table ...")
-        self.script = self._button("Copy as script", None, "The command that does the same")
+        self.import_ = button("Import…", self._import, "Put a file (h5, npz, json) into the store")
+        self.export = button("Export…", self._export, "Write a file for MATLAB, NumPy, a table ...")
+        self.script = button("Copy as script", None, "The command that does the same")
         self.scripts = QMenu(self.script)
         self.scripts.aboutToShow.connect(self._list_scripts)
         self.script.setMenu(self.scripts)
@@ -136,21 +135,13 @@ class CalibrationsPanel(Panel):
         table.itemSelectionChanged.connect(self._show_selected)
         return table
 
-    def _button(self, text: str, work: Callable[[], object] | None, tip: str = "") -> QPushButton:
-        button = QPushButton(text)
-        button.setMinimumHeight(_HEIGHT_PX)
-        button.setToolTip(tip)
-        if work is not None:
-            button.clicked.connect(lambda: work())
-        return button
-
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
         """As many buttons in a row as can be read."""
         widest_px = self.fontMetrics().horizontalAdvance(self.script.text()) + _FRAME_PX
         n = max(self.width() // widest_px, 2)
-        for i, button in enumerate(self._buttons):
-            button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-            self._grid.addWidget(button, i // n, i % n)
+        for i, made in enumerate(self._buttons):
+            made.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+            self._grid.addWidget(made, i // n, i % n)
         super().resizeEvent(event)
 
     # ---- what is shown --------------------------------------------------------------------------------

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pyqtgraph as pg
 from numpy.typing import NDArray
-from PySide6.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout
+from PySide6.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QVBoxLayout
 
 from gui.facts import Facts
 from gui.panels.doa_log import SLOT_S, DoaLog, write_csv
 from gui.panels.panel import Panel
+from gui.panels.parts import HEIGHT_PX, button
 from gui.panels.time_plot import TimePlot
 from gui.picture import Picture
 from gui.station import Station
 
-_HEIGHT_PX = 32
 _MARKER = "#4c9be8"
 #: Two redraws a second: more cannot be seen in a minute's width.
 _DRAW_S = 0.5
@@ -47,12 +47,12 @@ class DoaHistoryPanel(Panel):
         self.span = QComboBox()
         for words, span_s in (("1 min", 60.0), ("10 min", 600.0)):
             self.span.addItem(words, span_s)
-        self.span.setMinimumHeight(_HEIGHT_PX)
+        self.span.setMinimumHeight(HEIGHT_PX)
         self.span.currentIndexChanged.connect(self._respan)
-        self.clear = self._button("Clear", "Forget what was seen")
+        self.clear = button("Clear", None, "Forget what was seen")
         self.clear.clicked.connect(self._clear)
-        self.export_button = self._button(
-            "Export CSV", "A row for each direction: time, angle, standard deviation"
+        self.export_button = button(
+            "Export CSV", None, "A row for each direction: time, angle, standard deviation"
         )
         self.export_button.clicked.connect(self._ask)
         self.words = QLabel("")
@@ -122,12 +122,6 @@ class DoaHistoryPanel(Panel):
         self.history.clear()
         self.dashes.setData([], [])
         self.bands.setData([], [])
-
-    def _button(self, text: str, tip: str) -> QPushButton:
-        button = QPushButton(text)
-        button.setMinimumHeight(_HEIGHT_PX)
-        button.setToolTip(tip)
-        return button
 
 
 def _pairs(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

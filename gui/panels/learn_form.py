@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtWidgets import QComboBox, QFormLayout, QLineEdit, QPushButton, QWidget
+from PySide6.QtWidgets import QComboBox, QFormLayout, QPushButton, QWidget
 
 from calib.registry import METHODS
+from gui.panels.parts import HEIGHT_PX, field
 from hil.core.errors import ConfigError
 from hil.learning.settings import (
     LearnSettings,
@@ -16,7 +17,6 @@ from hil.learning.settings import (
     parse_support,
 )
 
-_HEIGHT_PX = 32
 #: It learns from labels, which a stream has not.
 _NOT_LIVE = ("pilot",)
 
@@ -28,20 +28,24 @@ class LearnForm(QWidget):
         super().__init__()
         self.method = QComboBox()
         self.method.addItems([name for name in METHODS if name not in _NOT_LIVE])
-        self.method.setMinimumHeight(_HEIGHT_PX)
+        self.method.setMinimumHeight(HEIGHT_PX)
         self.method.setToolTip("As --method of hil learn; Race tries all of them")
         self.sources = QComboBox()
         self.sources.setEditable(True)
         self.sources.addItems(["1", "2", "3", "auto"])
-        self.sources.setMinimumHeight(_HEIGHT_PX)
+        self.sources.setMinimumHeight(HEIGHT_PX)
         self.sources.setToolTip("Emitters that send at the same time; auto: counted")
-        self.support = self._line(
+        self.support = field(
             "-60:60", "The emitters' directions fill these degrees evenly; empty: nothing is known"
         )
-        self.anchors = self._line("", "Known directions in degrees, a space between them: 20 -35")
-        self.truth = self._line("", "Truth file of hil sim: adds direction errors before and after")
+        self.anchors = field(
+            "", "Known directions in degrees, a space between them: 20 -35", "Known directions"
+        )
+        self.truth = field(
+            "", "Truth file of hil sim: adds direction errors before and after", "Truth file of hil sim"
+        )
         self.copy = QPushButton("Copy as script")
-        self.copy.setMinimumHeight(_HEIGHT_PX)
+        self.copy.setMinimumHeight(HEIGHT_PX)
         self.copy.setToolTip("The hil learn command that does the same")
         form = QFormLayout(self)
         for label, widget in (
@@ -77,10 +81,3 @@ class LearnForm(QWidget):
         """To compare with, None if there is none."""
         text = self.truth.text().strip()
         return Path(text).expanduser() if text else None
-
-    def _line(self, text: str, tip: str) -> QLineEdit:
-        line = QLineEdit(text)
-        line.setMinimumHeight(_HEIGHT_PX)
-        line.setToolTip(tip)
-        line.setPlaceholderText("" if text else tip.split(":", 1)[0])
-        return line

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import (
@@ -12,7 +11,6 @@ from PySide6.QtWidgets import (
     QFrame,
     QGridLayout,
     QLabel,
-    QPushButton,
     QScrollArea,
     QSplitter,
     QTabWidget,
@@ -25,12 +23,12 @@ from gui.panels.elements import ElementsPanel
 from gui.panels.learn_form import LearnForm
 from gui.panels.learned_table import ComparedTable, ElementTable
 from gui.panels.panel import Panel
+from gui.panels.parts import HEIGHT_PX, button
 from gui.panels.score_plot import ScorePlot
 from gui.station import Station
 from hil.core.calibration import Calibration
 from hil.core.errors import ConfigError
 
-_HEIGHT_PX = 34
 _IDLE = ("off", "dead", "refused")
 _START = "Press Start learning: the array is learned from what it hears, nothing is told to it."
 
@@ -43,18 +41,18 @@ class LearningPanel(Panel):
     def __init__(self, station: Station) -> None:
         super().__init__()
         self._station = station
-        self.start = self._button("Start learning", self.start_or_stop, "Learn from what streams, or end it")
-        self.race = self._button(
+        self.start = button("Start learning", self.start_or_stop, "Learn from what streams, or end it")
+        self.race = button(
             "Race", self.start_race, "Try all methods on the same data; the best one is offered, not used"
         )
-        self.pause = self._button(
+        self.pause = button(
             "Pause", self._pause, "Offer nothing to the learner for a while; what it knows stays"
         )
-        self.accept = self._button("Accept", station.accept, "Use the calibration that is offered")
-        self.discard = self._button("Discard", station.discard, "Forget the calibration that is offered")
+        self.accept = button("Accept", station.accept, "Use the calibration that is offered")
+        self.discard = button("Discard", station.discard, "Forget the calibration that is offered")
         self.accepting = QComboBox()
         self.accepting.addItems(["at once", "when asked"])
-        self.accepting.setMinimumHeight(_HEIGHT_PX)
+        self.accepting.setMinimumHeight(HEIGHT_PX)
         self.accepting.setToolTip("A calibration that has converged is used at once, or waits for Accept")
         self.accepting.textActivated.connect(self._choose_accepting)
         self.state = QLabel(_START)
@@ -124,8 +122,8 @@ class LearningPanel(Panel):
         self.race.setEnabled(streaming and idle)
         self.pause.setText("Resume" if desk.paused and not idle else "Pause")
         self.pause.setEnabled(not idle)
-        for button in (self.accept, self.discard):
-            button.setEnabled(desk.offered is not None)
+        for made in (self.accept, self.discard):
+            made.setEnabled(desk.offered is not None)
         if self.accepting.currentText() != self._station.accepting:
             self.accepting.setCurrentText(self._station.accepting)
         if facts.learning != "off" or desk.update is not None:
@@ -217,13 +215,6 @@ class LearningPanel(Panel):
         script = self._station.learn_command(settings)
         QApplication.clipboard().setText(script)
         self.state.setText(f"Copied: {script}")
-
-    def _button(self, text: str, work: Callable[[], None], tip: str) -> QPushButton:
-        button = QPushButton(text)
-        button.setMinimumHeight(_HEIGHT_PX)
-        button.setToolTip(tip)
-        button.clicked.connect(lambda: work())
-        return button
 
 
 def _sentence(words: str) -> str:

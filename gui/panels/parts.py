@@ -9,18 +9,20 @@ from PySide6.QtWidgets import QLineEdit, QPushButton
 HEIGHT_PX = 34
 
 
-def button(text: str, work: Callable[[], object], tip: str) -> QPushButton:
-    """Does `work` when it is clicked."""
+def button(text: str, work: Callable[[], object] | None, tip: str = "") -> QPushButton:
+    """Does `work` when it is clicked; None: whoever makes it connects it."""
     made = QPushButton(text)
     made.setMinimumHeight(HEIGHT_PX)
     made.setToolTip(tip)
-    made.clicked.connect(lambda: work())
+    if work is not None:
+        made.clicked.connect(lambda: work())
     return made
 
 
-def field(text: str, tip: str) -> QLineEdit:
+def field(text: str, tip: str, placeholder: str = "") -> QLineEdit:
     """One line to type in."""
     made = QLineEdit(text)
     made.setMinimumHeight(HEIGHT_PX)
     made.setToolTip(tip)
+    made.setPlaceholderText(placeholder)
     return made

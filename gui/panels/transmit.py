@@ -12,7 +12,6 @@ from PySide6.QtWidgets import (
     QFormLayout,
     QHBoxLayout,
     QLabel,
-    QLineEdit,
     QPushButton,
     QVBoxLayout,
     QWidget,
@@ -21,6 +20,7 @@ from PySide6.QtWidgets import (
 from gui.echoes import SCENE_WAVEFORM
 from gui.facts import Facts, TransmitFacts
 from gui.panels.panel import Panel
+from gui.panels.parts import HEIGHT_PX, field
 from gui.scripts import transmit_script
 from gui.station import Station
 from gui.text import LargeText
@@ -30,7 +30,6 @@ from hil.core.frame import StreamInfo
 from hil.core.units import SPEED_OF_LIGHT_M_S, parse_quantity
 from hil.core.waveform import Waveform, load_waveform, make, save_waveform
 
-_HEIGHT_PX = 34
 _MADE = {"OFDM made here": "ofdm", "SRS made here": "srs"}
 _FILE = "a file…"
 _SIZES = (64, 128, 256, 512, 1024, 2048)
@@ -58,18 +57,18 @@ class TransmitPanel(Panel):
         self.state = LargeText("TX off", _TIMES, bold=True)
         self.state.setWordWrap(True)
         self.state.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.state.setMinimumHeight(2 * _HEIGHT_PX)
+        self.state.setMinimumHeight(2 * HEIGHT_PX)
         self.waveform = QComboBox()
         self.n_fft = QComboBox()
         self.n_fft.addItems([str(n) for n in _SIZES])
         self.n_fft.setCurrentText("256")
         self.n_fft.setToolTip("Subcarriers of the band: more reach farther, and take longer")
-        self.file = self._line("", "Waveform: .toml or .sigmf-meta")
+        self.file = field("", "Waveform: .toml or .sigmf-meta")
         self.browse = QPushButton("Choose…")
-        self.attenuation = self._line(
-            "greatest (weakest signal)", "dB below the greatest output; empty: the greatest"
+        self.attenuation = field(
+            "", "dB below the greatest output; empty: the greatest", "greatest (weakest signal)"
         )
-        self.channels = self._line("0", "Transmit channels, counted from 0: 0 or 0,1")
+        self.channels = field("", "Transmit channels, counted from 0: 0 or 0,1", "0")
         self.about, self.problem = QLabel(), QLabel()
         for label in (self.about, self.problem):
             label.setWordWrap(True)
@@ -80,7 +79,7 @@ class TransmitPanel(Panel):
             self.waveform, self.n_fft, self.browse, self.start_button, self.stop_button, self.save_button,
             self.script_button,
         ):  # fmt: skip
-            widget.setMinimumHeight(_HEIGHT_PX)
+            widget.setMinimumHeight(HEIGHT_PX)
         self.stop_button.setStyleSheet("QPushButton:enabled{background:#c0281c;color:white;font-weight:700}")
         self._lay_out()
         self.browse.clicked.connect(self._choose)
@@ -247,13 +246,6 @@ class TransmitPanel(Panel):
             return
         self.file.setText(str(path))
         self.waveform.setCurrentText(_FILE)
-
-    def _line(self, placeholder: str, tip: str) -> QLineEdit:
-        line = QLineEdit()
-        line.setPlaceholderText(placeholder)
-        line.setToolTip(tip)
-        line.setMinimumHeight(_HEIGHT_PX)
-        return line
 
     def _lay_out(self) -> None:
         self._form = form = QFormLayout()
