@@ -12,7 +12,7 @@ from gui.panels.panel import Panel
 
 Place = Literal["left", "top", "middle", "middle right", "right", "bottom"]
 #: Shares of the default layout.
-_WIDTHS = {"left": 265, "top": 745, "right": 340}
+_WIDTHS = {"left": 255, "top": 725, "right": 372}
 _HEIGHTS = {"top": 300, "middle": 230, "bottom": 90}
 
 _LEAST = (220, 90)

@@ -95,7 +95,6 @@ class StationWindow(QMainWindow):
         return (
             Placed(self.controls, "left", scrolls=True),
             Placed(self.recording, "left", scrolls=True),
-            Placed(self.transmit, "left", scrolls=True),
             Placed(self.directions, "top"),
             Placed(self.answer, "top"),
             Placed(self.angle_delay, "middle"),
@@ -104,6 +103,7 @@ class StationWindow(QMainWindow):
             Placed(self.learning, "right"),
             Placed(self.calibrations, "right", scrolls=True),
             Placed(self.array_drawing, "right"),
+            Placed(self.transmit, "right", scrolls=True),
             Placed(self.chamber, "right", scrolls=True),
             Placed(self.log, "bottom"),
             Placed(self.replay, "bottom"),

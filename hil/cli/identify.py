@@ -158,7 +158,7 @@ def _show(done: object) -> None:
     rows = []
     for m in range(done.n_elements):
         values = (found.sigma.gain_db[m], found.sigma.phase_deg[m], *(1e3 * found.sigma.position_m[m]))
-        rows.append([str(m + 1), *("-" if np.isnan(v) else f"{v:.2g}" for v in values)])
+        rows.append([str(m), *("-" if np.isnan(v) else f"{v:.2g}" for v in values)])
     names = ("element", "gain / dB", "phase / degrees", "x / mm", "y / mm", "z / mm")
     print_table(names, rows, title="one standard deviation")
     console.print(f"({found.gauge})", highlight=False, markup=False)
