@@ -47,6 +47,8 @@ _GROUPS = 8
 _SEARCHED = 4096
 #: Without a question for so long nothing is computed; a map older than this is not shown.
 _WATCHED_S = 1.0
+#: What a device still holds from before its transmission began or ended is told with the flags of now.
+_SETTLE_S = 0.5
 _FRESH_S = 1.5
 _WAIT_S = 0.2
 _JOIN_S = 10.0
@@ -123,6 +125,7 @@ class Echoes:
         self._asked = -np.inf
         self._wanted = False
         self._gap, self._next = False, 0
+        self._flags, self._settled = FrameFlag.NONE, -np.inf
         self._parts: list[Frame] = []
         self._clipped: NDArray[np.int64] | None = None
         self._gather: tuple[object, CsiGatherer] | None = None
@@ -201,10 +204,14 @@ class Echoes:
     def offer(self, frame: Frame, clipped: NDArray[np.int64]) -> None:
         """A frame of the stream. Never waits; copies it only if a look is wanted."""
         waveform, restarted = self._waveform, frame.first_sample < self._next
+        if (frame.flags ^ self._flags) & FrameFlag.TRANSMITTING:
+            self._settled = time.monotonic() + _SETTLE_S
+        self._flags = frame.flags
         self._next = frame.first_sample + frame.samples.shape[1]
         if restarted or frame.flags & _BROKEN:
             self._gap, self._parts = True, []
-        if waveform is None or not self._wanted or time.monotonic() > self._asked + _WATCHED_S:
+        now = time.monotonic()
+        if waveform is None or not self._wanted or not self._settled <= now <= self._asked + _WATCHED_S:
             self._parts = []
             return
         if self._parts and not _goes_on(self._parts[-1], frame):
