@@ -28,7 +28,7 @@ from gui.window import StationWindow
 from hil.sim_server import serve
 
 _EVENT_S = 10.0
-_WAIT_S = 30.0
+_WAIT_S = 90.0
 
 
 class Operator:
