@@ -79,7 +79,8 @@ class LearnDesk:
         self._next_compare_s = 0.0
 
     def announce(self) -> None:
-        """It is about to begin."""
+        """It is about to begin; what was offered before is of another stream."""
+        self.offered = None
         self.state, self.words, self.remedy = "starting", "The learner starts.", ""
 
     def begin(self, stream: StreamInfo, settings: LearnSettings) -> None:

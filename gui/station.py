@@ -95,6 +95,7 @@ class Station:
     def connect(self, uri: str, array: str | None) -> None:
         """Open a device (and forget the one before). array : as --array; None for a scene that says it itself."""
         self._uri, self._array, self._link, self._error = uri, array, "connecting", None
+        self.desk.offered = None  # of the device before
         self.errands.send("Connect", lambda: self._open(uri, array))
 
     def start(self) -> None:

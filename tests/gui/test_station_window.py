@@ -137,3 +137,18 @@ def test_it_closes_soon_while_learning(qtbot) -> None:
     window.close()
     assert time.monotonic() - began < 20.0  # aim: 2 s
     assert not [t.name for t in threading.enumerate() if t.name.startswith("hil-")]
+
+
+def test_an_offer_of_the_device_before_cannot_be_accepted(window: StationWindow, qtbot) -> None:
+    station = window.station
+    station.accepting = "when asked"
+    _streaming(window, qtbot)
+    station.learn(SETTINGS)
+    qtbot.waitUntil(lambda: station.desk.offered is not None, timeout=60_000)
+    station.learn(SETTINGS)
+    assert station.desk.offered is None
+    qtbot.waitUntil(lambda: station.desk.offered is not None, timeout=60_000)
+    station.connect("sim:", "ula:8:0.5")
+    assert station.desk.offered is None
+    station.accept()
+    assert station.calibration is None
