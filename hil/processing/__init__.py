@@ -1,0 +1,1 @@
+"""Work over whole campaigns: many points, many workers."""

@@ -1,0 +1,1 @@
+"""Turntable sweeps: a plan carried out, point by point, whatever happens in between."""
