@@ -242,7 +242,7 @@ class ReplayDevice:
         elif before.start + before.n != segment.start:  # segments in between were not chosen
             jump = segment.global_index - (before.global_index + before.n)
             lost = jump if jump > 0 else None
-        if lost != 0:
+        if lost != 0 or segment.left_out:
             flags |= FrameFlag.GAP_BEFORE
         if before is None or self._gap_pending or _retuned(before, segment):
             flags |= FrameFlag.RETUNED

@@ -56,7 +56,8 @@ class Segment:
     start, n : first sample in the file and number of samples, per channel.
     global_index : index of the first sample in the original stream.
     stream : StreamInfo that holds for them. t_utc_ns, t_mono_ns : of the first sample, 0 if not known.
-    dropped_before : samples missing before it; None: some, not known how many.
+    dropped_before : samples lost before it; None: some, not known how many. left_out : samples before it that were
+        not recorded on purpose.
     cause : "start", "gap", "retune", "epoch", "gain", "point"; "" in foreign files.
     overload_count : (M,) samples at full scale. emitter_angles_deg : true angles, empty if not known.
     keys : the captures object as it is in the file.
@@ -73,6 +74,7 @@ class Segment:
     overload_count: tuple[int, ...] = ()
     emitter_angles_deg: tuple[float, ...] = ()
     keys: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    left_out: int = 0
 
 
 class Recording:
@@ -322,13 +324,17 @@ def _describe(recording: Recording, metadata: Mapping[str, Any], collection: Map
 
 def _segment(raw: RawSegment, end: int, stream: StreamInfo, before: Segment | None) -> Segment:
     dropped: int | None = 0
+    left_out = 0
     if before is not None:
         jump = raw.global_index - (before.global_index + before.n)
         dropped = None if jump < 0 or raw.lost_unknown else jump
+        if jump > 0 and raw.cause == "point" and raw.keys.get("hil:dropped_before") == 0:
+            dropped, left_out = 0, jump
     return Segment(
         start=raw.start, n=end - raw.start, global_index=raw.global_index, stream=stream,
         t_utc_ns=raw.t_utc_ns, t_mono_ns=raw.t_mono_ns, dropped_before=dropped, cause=raw.cause,
         overload_count=raw.overload_count, emitter_angles_deg=raw.emitter_angles_deg, keys=raw.keys,
+        left_out=left_out,
     )  # fmt: skip
 
 

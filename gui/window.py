@@ -102,7 +102,7 @@ class StationWindow(QMainWindow):
             Placed(self.waterfall, "middle right"),
             Placed(self.learning, "right"),
             Placed(self.calibrations, "right", scrolls=True),
-            Placed(self.array_drawing, "right"),
+            Placed(self.array_drawing, "middle right"),
             Placed(self.transmit, "right", scrolls=True),
             Placed(self.chamber, "right", scrolls=True),
             Placed(self.log, "bottom"),

@@ -31,8 +31,17 @@ from hil.pipeline.graph import Graph
 from hil.pipeline.policy import Policy
 from hil.pipeline.ring import BlockRing
 from hil.pipeline.stage import Stage
-from hil.recorder import Recorder, RecordingSummary
-from hil.session_stages import Branch, Fanout, FrameSink, block_samples, process_frames, ring_for, skipped
+from hil.recorder import RecordingSummary
+from hil.session_stages import (
+    BlockSink,
+    Branch,
+    Fanout,
+    FrameSink,
+    block_samples,
+    process_frames,
+    ring_for,
+    skipped,
+)
 from hil.session_summary import SessionSummary
 from hil.transmission import Transmission, join_hints
 
@@ -62,7 +71,7 @@ class Session:
         self._epochs: set[str] = set()
         self._overloads: NDArray[np.int64] = np.zeros(0, np.int64)
         self._fanout = Fanout()
-        self._recorder: Recorder | None = None
+        self._recorder: BlockSink | None = None
         self._recording: Branch | None = None
         self._recordings = 0
 
@@ -145,7 +154,7 @@ class Session:
     def start(
         self,
         *,
-        recorder: Recorder | None = None,
+        recorder: BlockSink | None = None,
         on_frame: FrameSink | None = None,
         n_samples: int | None = None,
     ) -> None:
@@ -207,7 +216,7 @@ class Session:
         self._graph.add(branch.stage, branch.ring)
         self._between_blocks(lambda: self._fanout.add(branch.ring))
 
-    def record(self, recorder: Recorder) -> None:
+    def record(self, recorder: BlockSink) -> None:
         """Record from the next block on, while running. The recorder is closed by `stop_recording` or `stop`.
 
         Its failure does not end the stream: see `recording_error`. Raises DeviceStateError if nothing runs, or one is
@@ -239,7 +248,7 @@ class Session:
             raise branch.error
         return summary
 
-    def _recording_of(self, recorder: Recorder, *, vital: bool) -> Branch:
+    def _recording_of(self, recorder: BlockSink, *, vital: bool) -> Branch:
         self._recordings += 1
         number = f" {self._recordings}" if self._recordings > 1 else ""
         return Branch(self.stream, f"recorder{number}", recorder.write, Policy.FAIL, vital=vital)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from hil.core.frame import Block, Frame, StreamInfo
 from hil.pipeline.policy import Policy
 from hil.pipeline.ring import BlockRing
 from hil.pipeline.stage import Stage
+from hil.recorder import RecordingSummary
 
 #: What the rings hold, seconds of stream. A disk may pause for longer than a display needs.
 RING_S = 0.5
@@ -23,6 +25,18 @@ _RECORDER_RING_BYTES = 160e6
 _BLOCK_SAMPLES = 16384
 
 FrameSink = Callable[[Frame, NDArray[np.int64]], None]
+
+
+class BlockSink(Protocol):
+    """What a session can record into: a Recorder, or what passes on a part to one."""
+
+    def write(self, block: Block) -> None:
+        """Take a block. Raises CaptureError."""
+        ...
+
+    def close(self) -> RecordingSummary:
+        """Finish. Idempotent."""
+        ...
 
 
 def block_samples(stream: StreamInfo) -> int:

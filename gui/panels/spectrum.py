@@ -103,7 +103,7 @@ class SpectrumPanel(Panel):
         self.floor.setVisible(bool(np.isfinite(floor)))
         if np.isfinite(floor):
             self.floor.setValue(floor)
-            self.floor_words.setText(f"floor {floor:.0f} dBFS")
+            self.floor_words.setText(f"floor\n{floor:.0f} dBFS")
         if self.hold.isChecked():
             self._hold(level)
 

@@ -55,6 +55,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "Find swapped ports, bad cables and channels, multipath, lobes.",
     ),
     "calib": ("hil.cli.calib", "app", "Show, check, compare, apply and export calibrations."),
+    "sweep": ("hil.cli.sweep", "sweep", "Turn the table through a plan and record every angle."),
     "reproduce": ("hil.cli.reproduce", "reproduce", "Run a published experiment again and compare."),
     "report": ("hil.cli.report", "report", "Write a self-contained HTML report."),
     "bench": ("hil.cli.bench", "bench", "Measure the speed of every stage on this machine."),

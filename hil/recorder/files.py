@@ -136,6 +136,10 @@ class DataFile:
         """Cut off the part of a block that did not fit."""
         os.ftruncate(self._fd, n_bytes)
 
+    def sync(self) -> None:
+        """Flush to the disk."""
+        os.fsync(self._fd)
+
     def close(self) -> str:
         """Flush to the disk; returns the SHA-512 of the content."""
         try:

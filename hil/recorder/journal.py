@@ -35,6 +35,10 @@ class Journal:
         """One line; its length is what it adds to the metadata."""
         return json_bytes(value)
 
+    def sync(self) -> None:
+        """Flush to the disk."""
+        os.fsync(self._file.fileno())
+
     def close(self) -> None:
         """Close the file. Idempotent."""
         self._file.close()

@@ -85,7 +85,7 @@ class Recorder:
         check_free(self.path, (expected_samples or 0) * self._frame_bytes)
         self._extras = dict(extras or {})
         self._point: dict[str, Any] = {}
-        self._new_point = False
+        self._new_point = self._left_out = False
         self._segments: list[dict[str, Any]] = []
         self._gaps: list[tuple[int, int | None]] = []
         self._annotations: list[dict[str, Any]] = []
@@ -192,6 +192,20 @@ class Recorder:
             self._point = keys
             self._new_point = True
 
+    def leave_out(self) -> None:
+        """What comes before the next block is left out on purpose: it counts as no loss, and begins a new segment."""
+        with self._lock:
+            self._left_out = self._new_point = True
+
+    def sync(self) -> None:
+        """What was written so far survives a power failure once this returns. Raises RecordingError."""
+        with self._lock:
+            try:
+                for file in (*self._files, *([self._journal] if self._journal else [])):
+                    file.sync()
+            except OSError as err:
+                self._fail(err)
+
     def annotate(self, first_sample: int, last_sample: int, label: str, comment: str, **keys: Any) -> None:
         """Note something about samples (absolute indices) until `close`; keys : further ones, as `hil_name`."""
         made = annotation(first_sample, last_sample, label, comment, keys)
@@ -207,8 +221,8 @@ class Recorder:
                     self._journal.append(line)
 
     def _lost_before(self, block: Block) -> int | None:
-        if self._n == 0:
-            return 0  # the recording begins with this block, whatever came before it
+        if self._n == 0 or self._left_out:
+            return 0  # the recording begins, or goes on, with this block, whatever came before it
         jump = int(block.first_sample) - self._expected
         if block.lost_before is None or jump < 0:
             return None
@@ -267,7 +281,7 @@ class Recorder:
         self._segments.append(segment)
         self._stream = block.stream
         self._epochs.add(block.stream.epoch.id)
-        self._new_point = False
+        self._new_point = self._left_out = False
         # With many segments (a gap in every block) rewriting all metadata each time would cost more than the
         # samples; the journal has them anyway and is merged by the reader until `close`.
         due = time.monotonic() - self._rewritten >= self._rewrite_cost / _REWRITE_SHARE
