@@ -10,7 +10,7 @@ ARGS ?=
 TORCH_INDEX ?=
 PYTEST_ARGS ?=
 RUN_DEBS := libiio0 libegl1 libgl1 libfontconfig1 libdbus-1-3 libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-shape0 libxcb-xkb1
-TEST_DEBS := $(RUN_DEBS) libiio-utils libhamlib-utils python3-soapysdr soapysdr-module-remote soapysdr-tools xvfb xdotool
+TEST_DEBS := $(RUN_DEBS) libiio-utils libhamlib-utils python3-soapysdr soapysdr-module-remote soapysdr-tools xvfb xdotool octave gcc libc6-dev
 TEST_ENV := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 QT_QPA_PLATFORM=offscreen
 # what only computes would make those late that stream in real time: one after the other, two at a time each
 COMPUTING := tests/architecture tests/golden tests/physics tests/unit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -29,6 +30,7 @@ from sim_backend.source import SampleSource
 
 if TYPE_CHECKING:
     from drivers.sim_tx import SimTransmitter
+    from sim_backend.turntable_shared import Place
 
 _RING_S = 0.5  # what the simulated receiver keeps for a slow reader
 _WAIT_SLICE_S = 0.05  # so that stop() ends a waiting read
@@ -46,6 +48,7 @@ class SimDevice:
     uri : as the user wrote it.
     free_running : True if the source does not follow the clock.
     geometry : nominal array for StreamInfo, or None.
+    place : where it stands on the simulated turntable, left by `close`.
     """
 
     def __init__(
@@ -55,8 +58,10 @@ class SimDevice:
         *,
         free_running: bool = False,
         geometry: ArrayGeometry | None = None,
+        place: Place | None = None,
     ) -> None:
         self._source = source
+        self._place = place
         self._free = free_running
         self._geometry = geometry
         self._boards = [board_tables()[source.board_name(b)] for b in range(source.n_boards)]
@@ -319,6 +324,8 @@ class SimDevice:
             self._transmitter.close()
         self.stop()
         self._order.closed()
+        if self._place is not None:
+            self._place.leave()
 
     def __enter__(self) -> Self:
         return self
@@ -337,6 +344,7 @@ def open_sim(rest: str, *, free_running: bool | None = None, scene: Any = None, 
     """
     from sim_backend.engine import ArrayEngine
     from sim_backend.scene import load_scene
+    from sim_backend.turntable_shared import Place
 
     path, _, query = rest.partition("?")
     words = [w for w in query.split("&") if w]
@@ -345,7 +353,11 @@ def open_sim(rest: str, *, free_running: bool | None = None, scene: Any = None, 
     free = "free" in words if free_running is None else free_running
     if scene is None:
         scene = load_scene(Path(path) if path else None)
-    return SimDevice(ArrayEngine(scene, free_running=free), f"sim:{rest}", free_running=free, **options)
+    if scene.chamber.steps_deg:
+        return SimDevice(ArrayEngine(scene, free_running=free), f"sim:{rest}", free_running=free, **options)
+    place = Place(by_scene=asdict(scene.chamber.table) if scene.chamber.positioner else None)
+    engine = ArrayEngine(scene, free_running=free, table=place.table)
+    return SimDevice(engine, f"sim:{rest}", free_running=free, place=place, **options)
 
 
 def list_sim(*, discover: bool = False) -> list[dict[str, Any]]:

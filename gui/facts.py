@@ -42,13 +42,15 @@ class RecordingFacts:
 
 @dataclass(frozen=True, slots=True)
 class TableFacts:
-    """azimuth_deg (read back), target_deg or None, moving, sigma_deg of the read-back; problem : "" or one line."""
+    """azimuth_deg (read back), target_deg or None, moving, sigma_deg of the read-back; problem : "" or one line.
+    sweep : "12/121" while one runs."""
 
     azimuth_deg: float
     target_deg: float | None
     moving: bool
     sigma_deg: float
     problem: str = ""
+    sweep: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -280,6 +280,11 @@ def _table(f: Facts) -> Lamp:
             "TABLE", Level.BAD, "FAULT", t.problem, remedy="press STOP, check the controller, connect again"
         )
     word = f"{t.azimuth_deg:.1f}°"
+    if t.sweep:
+        return Lamp(
+            "TABLE", Level.WARN, f"{word} {t.sweep}", f"A sweep runs: {t.sweep} points are finished.",
+            remedy="STOP or Esc ends it; it can be resumed",
+        )  # fmt: skip
     if t.moving:
         return Lamp(
             "TABLE",

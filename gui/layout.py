@@ -15,6 +15,7 @@ Place = Literal["left", "top", "middle", "middle right", "right", "bottom"]
 _WIDTHS = {"left": 255, "top": 725, "right": 372}
 _HEIGHTS = {"top": 300, "middle": 230, "bottom": 90}
 
+_MOST_BOTTOM, _ANY_HEIGHT = 190, 16_777_215
 _LEAST = (220, 90)
 _SPLITS: tuple[Place, ...] = ("left", "top", "right", "middle", "middle right", "bottom")
 
@@ -109,6 +110,9 @@ class Docks:
     def _settle(self) -> None:
         """A dock among tabs needs no title: its tab has it; a double click on the tab makes it a window."""
         for dock in self.docks.values():
+            at_bottom = self._window.dockWidgetArea(dock) == Qt.DockWidgetArea.BottomDockWidgetArea
+            # a window that grows gives its height to the plots, not to the log
+            dock.setMaximumHeight(_MOST_BOTTOM if at_bottom and not dock.isFloating() else _ANY_HEIGHT)
             tabbed = not dock.isFloating() and bool(self._window.tabifiedDockWidgets(dock))
             if tabbed != (dock.titleBarWidget() is not None):
                 dock.setTitleBarWidget(QWidget() if tabbed else None)  # type: ignore[arg-type]

@@ -30,7 +30,7 @@ TableWord = Literal["", "standing", "moving", "arrived", "stopping", "stopped", 
 
 @dataclass(frozen=True, slots=True)
 class TableView:
-    """One moment. azimuth_deg : read back, NaN before the first answer. target_deg : of the last move. word : what it
+    """One moment. azimuth_deg : read back, NaN before the first answer; read_at_s : when it was asked for. target_deg : of the last move. word : what it
     does. problem : "" or a line with what to do."""
 
     link: TableLink = "none"
@@ -38,6 +38,7 @@ class TableView:
     limits_deg: Range | None = None
     sigma_deg: float = math.nan
     azimuth_deg: float = math.nan
+    read_at_s: float = -math.inf
     target_deg: float | None = None
     word: TableWord = ""
     problem: str = ""
@@ -218,15 +219,16 @@ class _Run:
                 positioner.move_to(asked)
                 if stops != self._stops:
                     positioner.stop()  # STOP came while the move was on its way
+            asked_s = time.monotonic()
             back = positioner.read_back()
         except ConnectionLost:
             raise
         except HilError as err:
             self._tell(_line(err))
             return
-        self._note(back.azimuth_deg, back.moving)
+        self._note(back.azimuth_deg, back.moving, asked_s)
 
-    def _note(self, azimuth_deg: float, moving: bool | None) -> None:
+    def _note(self, azimuth_deg: float, moving: bool | None, asked_s: float) -> None:
         with self._lock:
             view, arrival = self.view, self._arrival
             turned = abs(azimuth_deg - view.azimuth_deg) > _TURNED_DEG or bool(
@@ -250,7 +252,7 @@ class _Run:
                 word = "moving"
             elif word not in ("arrived", "stopped"):
                 word = "standing"
-            self.view = replace(view, azimuth_deg=azimuth_deg, word=word, problem=problem)
+            self.view = replace(view, azimuth_deg=azimuth_deg, read_at_s=asked_s, word=word, problem=problem)
 
     def _tell(self, problem: str, *, lost: bool = False) -> None:
         with self._lock:

@@ -6,19 +6,19 @@ from collections.abc import Iterable
 
 from PySide6.QtCore import QByteArray, QSettings
 
+from drivers.user_folder import user_folder
 from gui.theme import Theme
-from hil.store.history import home_folder
 
 _MOST_RECENT = 8
 #: Raise it when docks are renamed or arranged anew: an old layout is forgotten then.
-_LAYOUT_VERSION = 2
+_LAYOUT_VERSION = 3
 
 
 class Remembered:
     """A small text file in the program's data folder; a missing or damaged one means the defaults."""
 
     def __init__(self) -> None:
-        self._settings = QSettings(str(home_folder() / "window.ini"), QSettings.Format.IniFormat)
+        self._settings = QSettings(str(user_folder() / "window.ini"), QSettings.Format.IniFormat)
 
     @property
     def theme(self) -> Theme:
@@ -75,6 +75,14 @@ class Remembered:
         self._settings.setValue("layout/version", str(_LAYOUT_VERSION))
         self._settings.setValue("layout/geometry", geometry)
         self._settings.setValue("layout/docks", docks)
+
+    def text(self, key: str) -> str:
+        """What was kept under a name, "" if nothing was."""
+        return self._text(key)
+
+    def keep_text(self, key: str, text: str) -> None:
+        """For the next start."""
+        self._settings.setValue(key, text)
 
     def _text(self, key: str) -> str:
         value = self._settings.value(key)

@@ -10,6 +10,7 @@ import numpy as np
 from gui.echo_map import EchoView
 from gui.echoes import SCENE_WAVEFORM
 from gui.facts import TransmitFacts
+from hil.campaign.plan_file import CampaignFile
 from hil.core.device import TxConfig
 from hil.core.frame import StreamInfo
 from hil.core.geometry import parse_array
@@ -95,6 +96,34 @@ def waveform_script(uri: str, waveform: Waveform, name: str) -> tuple[str, str]:
     else:
         words += ["--sequence", str(given["sequence"])]
     return _join(*words), "w.toml"
+
+
+def sweep_script(file: CampaignFile | None, folder: Path) -> str:
+    """`hil sweep`; file None: going on with the campaign in the folder."""
+    if file is None:
+        return _join("hil", "sweep", "--out", str(folder), "--resume")
+    plan, angles = file.plan, ",".join(f"{a:g}" for a in file.plan.angles_deg)
+    words = [
+        "hil",
+        "sweep",
+        file.device or "sim:",
+        "--positioner",
+        file.positioner or "sim:",
+        f"--angles={angles}",
+    ]
+    words += _array(file.array)
+    words += ["--samples", str(plan.samples), "--order", plan.order, "--approach", plan.approach]
+    words += ["--settle", f"{plan.settle_s:g}", f"--reference={plan.reference_deg:g}"]
+    if plan.emitters_deg:
+        words.append("--emitter=" + ",".join(f"{a:g}" for a in plan.emitters_deg))
+    if plan.note:
+        words += ["--note", plan.note]
+    for option, value in (("--fc", file.fc_hz), ("--fs", file.fs_hz)):
+        words += [] if value is None else [option, f"{value:.10g}"]
+    if isinstance(file.gain_db, tuple):
+        gains = file.gain_db[:1] if len(set(file.gain_db)) == 1 else file.gain_db
+        words += ["--gain", " ".join(f"{g:g}" for g in gains)]
+    return _join(*words, "--out", str(folder))
 
 
 def array_words(stream: StreamInfo) -> str:

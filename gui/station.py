@@ -28,6 +28,7 @@ from gui.playing import not_asked_for, playback_of, prepare_to_listen
 from gui.positions import TableDesk
 from gui.record_desk import RecordDesk
 from gui.scripts import capture_script, learn_script
+from gui.sweep_desk import SweepDesk
 from gui.transmit_desk import TransmitDesk
 from hil.core.calibration import Calibration
 from hil.core.device import RxConfig, TxConfig
@@ -66,6 +67,7 @@ class Station:
         self.painter = Painter(self.echoes)
         self.calibrations = CalibrationDesk(self.painter, self.desk, keep=keep)
         self.records, self.table = RecordDesk(), TableDesk()
+        self.sweeps = SweepDesk(lambda: self._session, self.table)
         self._picture: Picture | None = None
         self._lag_ms = math.nan
 
@@ -75,6 +77,11 @@ class Station:
     def session(self) -> Session | None:
         """The session, while a device is connected."""
         return self._session
+
+    @property
+    def source(self) -> tuple[str, str | None]:
+        """URI and array that were asked for."""
+        return self._uri, self._array
 
     @property
     def calibration(self) -> Calibration | None:
@@ -188,7 +195,7 @@ class Station:
 
     def close(self) -> bool:
         """End everything; True if all threads have ended. Idempotent."""
-        tables = self.table.close()
+        tables = self.sweeps.close() and self.table.close()
         self.records.flight.close()  # a save that runs ends with what it has
         ended = self.errands.close(_CLOSE_S)  # what runs ends first, what waits is forgotten
         self._close()
@@ -256,7 +263,7 @@ class Station:
             level_dbfs=tuple(picture.level_dbfs) if picture is not None else (),
             snr_db=picture.snr_db if picture is not None else math.nan,
             n_sources=picture.n_sources if picture is not None else None,
-            calibration=self.calibrations.facts(stream), table=self.table.facts(),
+            calibration=self.calibrations.facts(stream), table=self.sweeps.table_facts(),
             recording=None if session is None else self.records.facts(session),
             learning="paused" if desk.paused and desk.state not in ("off", "dead") else desk.state,
             learning_words=desk.words, learning_remedy=desk.remedy,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from PySide6.QtCore import Qt, QTimer
+from PySide6.QtCore import QSize, Qt, QTimer
 from PySide6.QtGui import QCloseEvent
 from PySide6.QtWidgets import QApplication, QFileDialog, QMainWindow, QMessageBox, QToolBar
 
@@ -13,6 +13,7 @@ from gui.controls import Controls
 from gui.facts import Facts
 from gui.first_steps import FirstSteps, Step
 from gui.garbage import GarbageOfThisThread
+from gui.kept_fields import keep_fields, recall_fields
 from gui.lamps import lamps
 from gui.layout import Docks, Placed
 from gui.menus import add_menu, keys_in_words
@@ -30,6 +31,7 @@ from gui.panels.phases import PhasesPanel
 from gui.panels.recording import RecordingPanel
 from gui.panels.replay import ReplayPanel
 from gui.panels.spectrum import SpectrumPanel
+from gui.panels.sweep import SweepPanel
 from gui.panels.transmit import TransmitPanel
 from gui.panels.waterfall import WaterfallPanel
 from gui.remembered import Remembered
@@ -38,12 +40,20 @@ from gui.strip import Strip
 from gui.theme import Theme, apply_theme, colour_plots
 from hil.core.device import RxConfig
 
+_LARGE_SCREEN_PX = 1900
 _PERIOD_MS = 12  # a look whether there is a new picture
 _STATUS_S = 0.2
 _TEXT_STEP_PERCENT = 25
 _SIMULATED = ("sim:", "ula:8:0.5")
 #: It is simulated in this process, beside everything else.
 _SIMULATED_HZ = 1e6
+
+
+def _first_size(screen: QSize) -> QSize:
+    """1366 x 740; four fifths of a screen that is larger than usual."""
+    if screen.width() < _LARGE_SCREEN_PX:
+        return QSize(1366, 740)
+    return QSize(screen.width() * 4 // 5, max(740, screen.height() * 4 // 5))
 
 
 class StationWindow(QMainWindow):
@@ -70,6 +80,7 @@ class StationWindow(QMainWindow):
         self.learning, self.calibrations = LearningPanel(station), CalibrationsPanel(station)
         self.array_drawing, self.chamber = ArrayDrawingPanel(station), ChamberPanel(station)
         self.recording, self.replay = RecordingPanel(station), ReplayPanel(station)
+        self.sweep = SweepPanel(station)
         self.phases, self.doa_history = PhasesPanel(station), DoaHistoryPanel(station)
         self.waterfall.plot.setXLink(self.spectrum.plot)
         self.learning.form.support.setText(support)
@@ -95,6 +106,7 @@ class StationWindow(QMainWindow):
         return (
             Placed(self.controls, "left", scrolls=True),
             Placed(self.recording, "left", scrolls=True),
+            Placed(self.sweep, "left", scrolls=True),
             Placed(self.directions, "top"),
             Placed(self.answer, "top"),
             Placed(self.angle_delay, "middle"),
@@ -189,7 +201,8 @@ class StationWindow(QMainWindow):
     def _recall(self) -> None:
         kept = self.remembered.layout()
         if kept is None or not (self.restoreGeometry(kept[0]) and self.restoreState(kept[1])):
-            self.resize(1366, 740)
+            self.resize(_first_size(self.screen().availableSize()))
+        recall_fields(self, self.remembered)
         self._offer_sources()
 
     # ---- what happens ---------------------------------------------------------------------------------
@@ -305,6 +318,7 @@ class StationWindow(QMainWindow):
         self._timer.stop()
         self.docks.end()
         self.remembered.keep_layout(self.saveGeometry(), self.saveState())
+        keep_fields(self)
         self.station.close()
         self._garbage.end()
         event.accept()

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from drivers.convert import to_block, wire_buffer
+from hil import session_stages as stages
 from hil.core.device import RxConfig, RxDevice, TxConfig
 from hil.core.errors import ConfigError, DeviceError, DeviceStateError, DeviceTimeout, HilError
 from hil.core.frame import Block, FrameFlag, StreamInfo
@@ -32,16 +33,6 @@ from hil.pipeline.policy import Policy
 from hil.pipeline.ring import BlockRing
 from hil.pipeline.stage import Stage
 from hil.recorder import RecordingSummary
-from hil.session_stages import (
-    BlockSink,
-    Branch,
-    Fanout,
-    FrameSink,
-    block_samples,
-    process_frames,
-    ring_for,
-    skipped,
-)
 from hil.session_summary import SessionSummary
 from hil.transmission import Transmission, join_hints
 
@@ -70,9 +61,9 @@ class Session:
         self._samples = self._lost = self._lost_unknown = self._gaps = 0
         self._epochs: set[str] = set()
         self._overloads: NDArray[np.int64] = np.zeros(0, np.int64)
-        self._fanout = Fanout()
-        self._recorder: BlockSink | None = None
-        self._recording: Branch | None = None
+        self._fanout = stages.Fanout()
+        self._recorder: stages.BlockSink | None = None
+        self._recording: stages.Branch | None = None
         self._recordings = 0
 
     @property
@@ -154,8 +145,8 @@ class Session:
     def start(
         self,
         *,
-        recorder: BlockSink | None = None,
-        on_frame: FrameSink | None = None,
+        recorder: stages.BlockSink | None = None,
+        on_frame: stages.FrameSink | None = None,
         n_samples: int | None = None,
     ) -> None:
         """Start streaming. The recorder is closed by `stop`.
@@ -173,18 +164,18 @@ class Session:
         self._overloads = np.zeros(stream.n_channels, np.int64)
         self._finished.clear()
         self._recordings = 0
-        self._fanout = fanout = Fanout()
-        stages: list[Stage] = []
+        self._fanout = fanout = stages.Fanout()
+        branches: list[Stage] = []
         rings: list[BlockRing] = []
         if recorder is not None:
             self._recorder, self._recording = recorder, self._recording_of(recorder, vital=True)
-            stages.append(self._recording.stage)
+            branches.append(self._recording.stage)
             rings.append(self._recording.ring)
         if on_frame is not None:
-            dsp = ring_for(stream, "reader -> dsp", Policy.DROP_OLDEST)
+            dsp = stages.ring_for(stream, "reader -> dsp", Policy.DROP_OLDEST)
             rings.append(dsp)
-            stages.append(
-                Stage("dsp", lambda stop: process_frames(dsp, on_frame, self._overloads), closes=[dsp])
+            branches.append(
+                Stage("dsp", lambda stop: stages.process_frames(dsp, on_frame, self._overloads), closes=[dsp])
             )
         for ring in rings:
             fanout.add(ring)
@@ -195,7 +186,7 @@ class Session:
             closes=[fanout],
             unblock=self.device.stop,
         )
-        graph = Graph([reader, *stages], rings)
+        graph = Graph([reader, *branches], rings)
         self.device.start()
         # a BLAS that spins on every core starves the reader: docs/adr/0007
         self._one_thread = threadpool_limits(1)
@@ -208,15 +199,15 @@ class Session:
         When it is too slow it misses the oldest ones; a HilError that it raises ends it and nothing else. name : used
         once in a run. Raises DeviceStateError if nothing runs.
         """
-        self._grow(Branch(self.stream, name, take, Policy.DROP_OLDEST, vital=False))
+        self._grow(stages.Branch(self.stream, name, take, Policy.DROP_OLDEST, vital=False))
 
-    def _grow(self, branch: Branch) -> None:
+    def _grow(self, branch: stages.Branch) -> None:
         if self._graph is None:
             raise DeviceStateError("the session does not run", hint="start it first")
         self._graph.add(branch.stage, branch.ring)
         self._between_blocks(lambda: self._fanout.add(branch.ring))
 
-    def record(self, recorder: BlockSink) -> None:
+    def record(self, recorder: stages.BlockSink) -> None:
         """Record from the next block on, while running. The recorder is closed by `stop_recording` or `stop`.
 
         Its failure does not end the stream: see `recording_error`. Raises DeviceStateError if nothing runs, or one is
@@ -248,10 +239,10 @@ class Session:
             raise branch.error
         return summary
 
-    def _recording_of(self, recorder: BlockSink, *, vital: bool) -> Branch:
+    def _recording_of(self, recorder: stages.BlockSink, *, vital: bool) -> stages.Branch:
         self._recordings += 1
         number = f" {self._recordings}" if self._recordings > 1 else ""
-        return Branch(self.stream, f"recorder{number}", recorder.write, Policy.FAIL, vital=vital)
+        return stages.Branch(self.stream, f"recorder{number}", recorder.write, Policy.FAIL, vital=vital)
 
     def wait(self, timeout_s: float) -> bool:
         """True once the asked samples are there; raises what a stage raised."""
@@ -320,7 +311,7 @@ class Session:
 
     def _read(self, stop: threading.Event, n_samples: int | None) -> None:
         stream = self.stream
-        size = block_samples(stream)
+        size = stages.block_samples(stream)
         buffer = wire_buffer(size, stream.n_channels, stream.device.wire)
         seq = 0
         base: int | None = None
@@ -343,7 +334,7 @@ class Session:
                 self._stream = stream = self._located(result.stream)
                 self._epochs.add(stream.epoch.id)
             if base is None:
-                base = skipped(self.device)
+                base = stages.skipped(self.device)
             block = replace(
                 to_block(buffer, result, seq), stream=stream, first_sample=result.first_sample + base
             )

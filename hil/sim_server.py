@@ -26,12 +26,14 @@ class SimServer:
     """A running simulated array: the URIs of its boards, its truth file and its process.
 
     soapy : URL of its SoapyRemote server, "" without: `driver=remote,remote=` and this opens it.
+    rotator : URI of its turntable for `hil sweep --positioner`, "" without.
     """
 
     iio: tuple[str, ...]
     truth: Path
     process: subprocess.Popen[str]
     soapy: str = ""
+    rotator: str = ""
 
     @property
     def uri(self) -> str:
@@ -90,12 +92,14 @@ def serve(
     scene: Path | None = None,
     iio: str | None = "free",
     soapy: str | None = None,
+    rotator: str | None = None,
     free_running: bool = False,
     timeout_s: float = 60.0,
 ) -> Iterator[SimServer]:
     """Run `hil sim serve` until the block ends: IIO contexts at `iio`, a SoapyRemote server at `soapy`, or both.
 
-    iio, soapy : HOST[:PORT], "free" for a loopback address where nobody listens, None for not at all.
+    iio, soapy : HOST[:PORT], "free" for a loopback address where nobody listens, None for not at all. rotator : the same
+    for the turntable under the array.
 
     Raises ValueError if both are None, RuntimeError with the server's own words if it cannot start.
     """
@@ -103,11 +107,13 @@ def serve(
         raise ValueError("give an address for iio, for soapy, or for both")
     iio = anywhere() if iio == "free" else iio
     soapy = "127.0.0.1:0" if soapy == "free" else soapy
+    rotator = "127.0.0.1:0" if rotator == "free" else rotator
     name = "-".join([part.replace(":", "-") for part in (iio, soapy) if part] + [str(next(_servers))])
     truth, log = folder / f"truth-{name}.jsonl", folder / f"server-{name}.log"
     command = [sys.executable, "-P", "-m", "hil.cli", "sim", "serve", "--truth", str(truth)]
     command += ["--iio", iio] if iio is not None else []
     command += ["--soapy", soapy] if soapy is not None else []
+    command += ["--rotator", rotator] if rotator is not None else []
     command += ["--scene", str(scene)] if scene else []
     command += ["--free-running"] if free_running else []
     if sys.platform == "linux":
@@ -125,7 +131,9 @@ def serve(
             words = log.read_text(encoding="utf-8", errors="replace")[-2000:].strip()
             raise RuntimeError(f"the simulated array did not start: {words}")
         answer = json.loads(ready)
-        yield SimServer(tuple(answer["iio"]), truth, process, answer.get("soapy", ""))
+        yield SimServer(
+            tuple(answer["iio"]), truth, process, answer.get("soapy", ""), answer.get("rotator", "")
+        )
     finally:
         process.terminate()
         try:

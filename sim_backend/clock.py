@@ -24,15 +24,24 @@ class Clock(Protocol):
 
 
 class RealTimeClock:
-    """Scene time runs with the monotonic clock, from the moment of construction."""
+    """Scene time runs with the monotonic clock.
+
+    Attributes
+    ----------
+    start_s : when the scene began, in seconds of the monotonic clock: at construction, or at `begin`.
+    """
 
     def __init__(self) -> None:
-        self._start_s = time.monotonic()
         self._never = threading.Event()
+        self.begin()
+
+    def begin(self) -> None:
+        """The scene begins now."""
+        self.start_s = time.monotonic()
 
     def now_s(self) -> float:
-        """Seconds since construction."""
-        return time.monotonic() - self._start_s
+        """Seconds since it began."""
+        return time.monotonic() - self.start_s
 
     def wait_until_s(self, t_s: float, timeout_s: float) -> bool:
         """Block until `now_s() >= t_s`; False after the timeout."""

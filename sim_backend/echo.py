@@ -24,8 +24,8 @@ from sim_backend.echo_paths import Path, Ways, delay_s
 from sim_backend.echo_still import StillEchoes
 from sim_backend.echo_timeline import Timeline
 from sim_backend.events import BoardState
-from sim_backend.motion import Table as Turntable
 from sim_backend.scene import Scene
+from sim_backend.turntable_heading import Heading, Held
 
 #: Periods longer than this are delayed piece by piece, too: making their tables would hold a board up for seconds.
 _LONGEST_TABLE = 1 << 17
@@ -37,7 +37,7 @@ class Echoes:
     Parameters
     ----------
     scene, drawn, tx : what to simulate, its errors, and those of its transmit chains.
-    timeline : what is sent. lsb : converter steps of the level `peak_dbfs`.
+    timeline : what is sent. heading : of the array. lsb : converter steps of the level `peak_dbfs`.
     sending : errors of the antennas as the transmitters are connected to them, if the receivers are not.
 
     Attributes
@@ -51,12 +51,13 @@ class Echoes:
         drawn: Drawn,
         tx: TxDrawn,
         timeline: Timeline,
+        heading: Heading,
         lsb: float,
         *,
         sending: Drawn | None = None,
     ) -> None:
         self._n_boards, self._timeline = scene.n_boards, timeline
-        self._turntable = Turntable(scene.chamber)
+        self._heading = heading
         self._ways = Ways(scene, drawn, sending or drawn, tx, lsb)
         self.paths = [Path(scene, k) for k in range(len(scene.targets))]
         self._movers = [path for path in self.paths if not path.target.still]
@@ -77,14 +78,14 @@ class Echoes:
         out = samples.view(np.complex64)
         at = 0
         while at < len(out):
-            index = self._turntable.index(first + at, state.fs_hz)
-            end = min(len(out), self._turntable.border(index + 1, state.fs_hz) - first)
+            held = self._heading.at(first + at, first + len(out), state.fs_hz)
+            end = held.end - first
             for tx in range(self._n_boards):
-                self._add_board(out[at:end], state, first + at, tx, self._turntable.heading_deg(index))
+                self._add_board(out[at:end], state, first + at, tx, held)
             at = end
 
     def _add_board(
-        self, out: NDArray[np.complex64], state: BoardState, first: int, tx: int, heading_deg: float
+        self, out: NDArray[np.complex64], state: BoardState, first: int, tx: int, held: Held
     ) -> None:
         """Echoes of what board `tx` sends."""
         low, high = self._reach(state.fs_hz, first, first + len(out))
@@ -93,7 +94,8 @@ class Echoes:
             return
         one = heard[0]
         steady = len(heard) == 1 and one.wave.cyclic and one.begins <= low and one.ends >= high
-        steady = steady and one.wave.samples.shape[1] <= _LONGEST_TABLE
+        steady = steady and one.wave.samples.shape[1] <= _LONGEST_TABLE and held.rests
+        heading_deg = held.heading_deg
         if steady:
             self._still.add_steady(out, state, first, tx, one, heading_deg)
         else:

@@ -26,12 +26,14 @@ from sim_backend.fault_track import FaultTrack
 from sim_backend.faults import border
 from sim_backend.frontend import convert, garbage
 from sim_backend.mixer import TRACK_PHASE_RAD, Mixer
-from sim_backend.motion import Motion
+from sim_backend.motion import Motion, Table
 from sim_backend.propagation import CHUNK
 from sim_backend.scene import Scene
 from sim_backend.source import SampleSource
 from sim_backend.truth import TruthWriter
 from sim_backend.truth_log import TruthLog
+from sim_backend.turntable import Turntable
+from sim_backend.turntable_heading import Heading, Programmed, heading_of
 
 _KEPT_CHUNKS = 8
 
@@ -44,6 +46,7 @@ class ArrayEngine:
     scene : what to simulate.
     free_running : time passes as samples are read; else with the monotonic clock from construction on.
     truth : file to write the truth to (sim_backend.truth), a TruthWriter, or None.
+    table : the array stands on it; None: on the programme of the scene's [chamber].
 
     Raises
     ------
@@ -51,7 +54,12 @@ class ArrayEngine:
     """
 
     def __init__(
-        self, scene: Scene, *, free_running: bool = False, truth: TruthWriter | str | Path | None = None
+        self,
+        scene: Scene,
+        *,
+        free_running: bool = False,
+        truth: TruthWriter | str | Path | None = None,
+        table: Turntable | None = None,
     ) -> None:
         self.scene = scene
         self.drawn = draw(scene)
@@ -68,18 +76,22 @@ class ArrayEngine:
         ]
         self.tx_drawn = draw_tx(scene)
         self._timeline = Timeline(scene)
-        self._mixer = Mixer(scene, self.drawn, self._motions, self._timeline, self.tx_drawn)
+        self.clock: Clock = FreeRunningClock() if free_running else RealTimeClock()
+        turns = None if table is None else heading_of(table, self.clock)
+        self._heading: Heading = turns or Programmed(Table(scene.chamber))
+        self._mixer = Mixer(scene, self.drawn, self._motions, self._heading, self._timeline, self.tx_drawn)
         self._mixer.prepare(self._log.last(0))
+        if isinstance(self.clock, RealTimeClock):
+            self.clock.begin()
         writer = TruthWriter(truth) if isinstance(truth, str | Path) else truth
         self._truth = (
             TruthLog(
                 writer, scene, self.drawn, self._motions, self._log, self._mixer.echoes.paths, self.tx_drawn,
-                self._timeline,
+                self._timeline, turns,
             )
             if writer
             else None
         )  # fmt: skip
-        self.clock: Clock = FreeRunningClock() if free_running else RealTimeClock()
 
     # What the scene is
 
@@ -138,6 +150,7 @@ class ArrayEngine:
         out = np.empty((n, 2 * self._board.n_channels), np.int16)
         states = self._log.states(board)
         fs_hz = states[-1].fs_hz
+        self._heading.cover((first + n) / fs_hz)
         if self._truth:
             self._truth.cover((first + n) / fs_hz)
             self._report_faults((first + n) / fs_hz)
@@ -175,7 +188,7 @@ class ArrayEngine:
         """A whole chunk, remembered: reads that are not aligned ask for it twice."""
         # states are only ever added; what is sent may change at any time
         sent = self._mixer.echoes.key(states[-1].fs_hz, index * CHUNK, (index + 1) * CHUNK)
-        key, kept = (index, len(states), sent), self._chunks[board]
+        key, kept = (index, len(states), sent, self._heading.version), self._chunks[board]
         with self._lock:
             if key in kept:
                 return kept[key]

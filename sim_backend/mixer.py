@@ -20,9 +20,9 @@ from sim_backend.events import BoardState
 from sim_backend.fault_track import Piece
 from sim_backend.frontend import impair_iq, noise_row, noise_table
 from sim_backend.motion import Motion
-from sim_backend.motion import Table as Turntable
 from sim_backend.propagation import CHUNK, Ray, Table
 from sim_backend.scene import Scene
+from sim_backend.turntable_heading import Heading
 
 #: A moving emitter's angle is held over pieces in which no element's phase moves by more than this.
 TRACK_PHASE_RAD = 2e-3
@@ -50,8 +50,8 @@ class Mixer:
 
     Parameters
     ----------
-    scene, drawn : what to simulate and its errors. motions : of every emitter. timeline, tx : what the array
-        itself sends, and the errors of its transmit chains.
+    scene, drawn : what to simulate and its errors. motions : of every emitter. heading : of the array. timeline,
+        tx : what the array itself sends, and the errors of its transmit chains.
 
     Raises
     ------
@@ -59,12 +59,18 @@ class Mixer:
     """
 
     def __init__(
-        self, scene: Scene, drawn: Drawn, motions: list[Motion], timeline: Timeline, tx: TxDrawn
+        self,
+        scene: Scene,
+        drawn: Drawn,
+        motions: list[Motion],
+        heading: Heading,
+        timeline: Timeline,
+        tx: TxDrawn,
     ) -> None:
         self._scene = scene
         self._drawn = drawn
         self._motions = motions
-        self._turntable = Turntable(scene.chamber)
+        self._heading = heading
         self._board = scene.board
         self._rays = propagation.rays(scene)
         self._sudden = propagation.sudden_rays(scene)
@@ -72,10 +78,12 @@ class Mixer:
         self._span_s = propagation.delay_span_s(drawn)
         self._noise_key = stream_key(scene.seed, "noise", 1)
         self._lsb = 10 ** (scene.receiver.peak_dbfs / 20) * 2.0 ** (scene.receiver.adc_bits - 1)
-        self.echoes = Echoes(scene, drawn, tx, timeline, self._lsb)
+        self.echoes = Echoes(scene, drawn, tx, timeline, heading, self._lsb)
         self._rewired_echoes = self.echoes
         if self._rewired is not drawn:
-            self._rewired_echoes = Echoes(scene, self._rewired, tx, timeline, self._lsb, sending=drawn)
+            self._rewired_echoes = Echoes(
+                scene, self._rewired, tx, timeline, heading, self._lsb, sending=drawn
+            )
         sigma = self._lsb * 10 ** (-scene.receiver.snr_db / 20)
         # a table per board: one for all would correlate boards at random lags, which spoils their alignment
         self._noise = [
@@ -154,25 +162,24 @@ class Mixer:
     ) -> tuple[NDArray[np.complex128], int]:
         """(P, M) weights of a source in LSB at sample `start + at`, and up to which `at` they hold."""
         motion = self._motions[source.ray.index]
-        turn = self._turntable.index(start + at, state.fs_hz)
-        heading = self._turntable.heading_deg(turn)
-        end = self._turntable.border(turn + 1, state.fs_hz) - start
+        heading, end, _ = self._heading.at(start + at, start + CHUNK, state.fs_hz)
+        end -= start
         if source.ray.path is not None:
             angles = [source.ray.path.angle_deg - heading]
-            return self._weights_of(source, (0, turn), angles, wrong.rewired)[0], min(end, CHUNK)
+            return self._weights_of(source, (0, heading), angles, wrong.rewired)[0], end
         if source.piece < CHUNK:
             middles = start + (np.arange(CHUNK // source.piece) + 0.5) * source.piece
             angles = [motion.angle_deg(middle / state.fs_hz) - heading for middle in middles]
             piece = at // source.piece
-            weights = self._weights_of(source, (start, turn), angles, wrong.rewired)
+            weights = self._weights_of(source, (start, heading), angles, wrong.rewired)
             return weights[piece], min(end, (piece + 1) * source.piece)
         dwell = motion.hop_index(start + at, state.fs_hz)
         end = min(end, motion.hop_border(dwell + 1, state.fs_hz) - start)
         dwell_deg = [motion.dwell_deg(dwell) - heading]
-        return self._weights_of(source, (dwell, turn), dwell_deg, wrong.rewired)[0], end
+        return self._weights_of(source, (dwell, heading), dwell_deg, wrong.rewired)[0], end
 
     def _weights_of(
-        self, source: _Source, key: tuple[int, int], angles_deg: list[float], rewired: bool
+        self, source: _Source, key: tuple[int, float], angles_deg: list[float], rewired: bool
     ) -> NDArray[np.complex128]:
         """(J, P, M) weights for J angles; remembered, because boards and chunks ask for the same ones."""
         name = (source.serial, rewired, *key)

@@ -79,6 +79,11 @@ class Motion:
         self._key = key
 
     @property
+    def moves(self) -> bool:
+        """It hops or tracks."""
+        return self._emitter.hop is not None or self._emitter.track is not None
+
+    @property
     def kind(self) -> str:
         """ "hold" where the angle is constant between changes, "linear" where it moves evenly."""
         return "linear" if self._emitter.track else "hold"
@@ -156,6 +161,25 @@ def seen_from_table(
         here = float(np.interp(t, times, room))
         out = [p for p in out if p[0] != t] + [(t - 1e-9, here - old), (t, here - new)]
     return sorted(out)
+
+
+def seen_from_turning_table(
+    points: list[tuple[float, float]], knots: list[tuple[float, float]], *, linear: bool
+) -> list[tuple[float, float]]:
+    """The same under a table that turns: straight lines between `knots`, which begin and end the stretch of time. linear :
+    so do the angles in the room. Returns the ends of straight lines, not wrapped, two a nanosecond apart at a jump."""
+    begins_s, ends_s = knots[0][0], knots[-1][0] - 1e-9
+    t_room, room = [t for t, _ in points], [deg for _, deg in points]
+    t_knots, turned = [t for t, _ in knots], [deg for _, deg in knots]
+    jumps = () if linear else [t for t in t_room if begins_s < t < ends_s]
+    inner = [t for t in (*t_room, *t_knots) if begins_s <= t <= ends_s]
+    times = sorted({begins_s, ends_s, *inner, *(t - 1e-9 for t in jumps)})
+    seen = [
+        (float(np.interp(t, t_room, room)) if linear else _held(points, t))
+        - float(np.interp(t, t_knots, turned))
+        for t in times
+    ]
+    return list(zip(times, seen, strict=True))
 
 
 def _held(points: list[tuple[float, float]], t_s: float) -> float:

@@ -16,7 +16,9 @@ from hil.core.units import SPEED_OF_LIGHT_M_S
 from sim_backend.boards import BOARDS, Board
 from sim_backend.echo_spec import Target, TransmitSpec
 from sim_backend.faults import Faults
+from sim_backend.turntable import TableSpec
 
+POSITIONERS = ("", "sim", "rotctld", "maturo", "scpi", "ets")
 WAVEFORMS = ("cw", "noise", "qpsk", "ofdm", "srs", "file")
 
 
@@ -138,18 +140,30 @@ class LearnSpec:
 
 @dataclass(frozen=True, slots=True)
 class ChamberSpec:
-    """A turntable under the array. `positioner` "" or "rotctld" (not simulated yet).
+    """A turntable under the array: one that is commanded, or a programme.
 
+    positioner : "" , "sim" or the family of controllers (sim_backend.rotators) that `hil sim serve --rotator` speaks.
+    acceleration_deg_per_s2 : None: twice the speed in a second. backlash_deg : play between motor and plate.
     steps_deg : the table's programme: headings clockwise seen from above, relative to the array's pose in the
         scene file, `step_s` each; turns are instantaneous and the last heading is kept. () : it never turns.
     """
 
     positioner: str = ""
     speed_deg_per_s: float = 6.0
+    acceleration_deg_per_s2: float | None = None
+    backlash_deg: float = 0.0
     min_deg: float = -180.0
     max_deg: float = 180.0
     steps_deg: tuple[float, ...] = ()
     step_s: float = 0.2
+
+    @property
+    def table(self) -> TableSpec:
+        """The table that is commanded; it begins at 0, or as near to it as it can."""
+        start = min(max(0.0, self.min_deg), self.max_deg)
+        return TableSpec(
+            self.speed_deg_per_s, self.acceleration_deg_per_s2, self.backlash_deg, self.min_deg, self.max_deg, start
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,10 +229,7 @@ class Scene:
     @property
     def not_simulated(self) -> tuple[str, ...]:
         """Parts of this scene that are read and checked, but have no effect in this version, in words."""
-        out = []
-        if self.chamber.positioner:
-            out.append("[chamber]: positioner has no effect yet; steps_deg turns the table by a programme")
-        return tuple(out)
+        return ()
 
     def to_toml(self) -> str:
         """The scene as TOML; `parse_scene` of it gives an equal scene."""

@@ -318,8 +318,12 @@ def _learn(t: Table, n_elements: int, n_emitters: int) -> s.LearnSpec:
 
 def _chamber(t: Table) -> s.ChamberSpec:
     d = s.ChamberSpec()
-    positioner = t.choice("positioner", "", ("", "rotctld"))
+    positioner = t.choice("positioner", "", s.POSITIONERS)
     speed = t.number("speed_deg_per_s", d.speed_deg_per_s, 0.0, 1e4, above=True)
+    ramp = t.raw("acceleration_deg_per_s2")
+    if ramp is not None:
+        ramp = t.checked("acceleration_deg_per_s2", ramp, 0.0, 1e6, above=True)
+    backlash = t.number("backlash_deg", d.backlash_deg, 0.0, 10.0)
     low, high = t.number("min_deg", d.min_deg, -3600, 3600), t.number("max_deg", d.max_deg, -3600, 3600)
     if not low < high:
         raise t.error("min_deg", "must be less than max_deg")
@@ -328,5 +332,9 @@ def _chamber(t: Table) -> s.ChamberSpec:
         raise t.error("steps_deg", f"must be a list of at most {_MAX_STEPS} angles in degrees")
     headings = tuple(t.checked("steps_deg", v, -360.0, 360.0) for v in steps)
     step_s = t.number("step_s", d.step_s, 1e-3, 1e6)
+    if positioner and headings:
+        raise t.error(
+            "steps_deg", "is a programme, and positioner a table that is commanded", "keep one of them"
+        )
     t.done()
-    return s.ChamberSpec(positioner, speed, low, high, headings, step_s)
+    return s.ChamberSpec(positioner, speed, ramp, backlash, low, high, headings, step_s)

@@ -17,10 +17,12 @@ from sim_backend.iiod.board import Board
 from sim_backend.iiod.board_faults import BoardFaults
 from sim_backend.iiod.server import DEFAULT_PORT, BoardServer, board_addresses
 from sim_backend.iiod.sync import SyncBus
+from sim_backend.rotators.server import PORTS, RotatorServer
 from sim_backend.scene import Scene
 from sim_backend.soapy_remote.server import DEFAULT_PORT as SOAPY_PORT
 from sim_backend.soapy_remote.server import SoapyServer
 from sim_backend.source import SampleSource
+from sim_backend.turntable import Turntable
 
 DEFAULT_HOST = "127.0.0.2"
 _TICK_S = 0.02
@@ -141,6 +143,7 @@ def serve(
     *,
     iio: str | None = DEFAULT_HOST,
     soapy: str | None = None,
+    rotator: str | None = None,
     truth_path: str | Path | None = None,
     free_running: bool = False,
     allow_remote: bool = False,
@@ -149,7 +152,10 @@ def serve(
 ) -> None:
     """Serve a scene as IIO contexts, as a SoapyRemote server, or both over one engine, until `stop_event` is set.
 
-    `on_ready` gets {"ready": True, "iio": [...]}, with "soapy": "tcp://HOST:PORT" where that is served.
+    rotator : HOST[:PORT] where the turntable under the array is commanded; None: it is not.
+
+    `on_ready` gets {"ready": True, "iio": [...]}, with "soapy": "tcp://HOST:PORT" and "rotator": "rotctld:HOST:PORT"
+    where they are served.
 
     Raises
     ------
@@ -162,9 +168,20 @@ def serve(
     soapy_address = None if soapy is None else parse_address(soapy, "--soapy", SOAPY_PORT)
     if soapy_address is not None and not allow_remote:
         check_loopback(soapy_address[0], "--soapy")
+    family = {"": "rotctld", "sim": "rotctld"}.get(scene.chamber.positioner, scene.chamber.positioner)
+    rotator_address = None if rotator is None else parse_address(rotator, "--rotator", PORTS[family])
+    if rotator_address is not None:
+        if scene.chamber.steps_deg:
+            raise ConfigError(
+                "the scene turns the array by a programme", where="--rotator",
+                hint="take steps_deg out of its [chamber], or leave out --rotator",
+            )  # fmt: skip
+        if not allow_remote:
+            check_loopback(rotator_address[0], "--rotator")
+    table = None if rotator_address is None else Turntable(scene.chamber.table)
     truth = TruthWriter(truth_path) if truth_path is not None else None
     try:
-        engine = ArrayEngine(scene, free_running=free_running, truth=truth)
+        engine = ArrayEngine(scene, free_running=free_running, truth=truth, table=table)
         ready: dict[str, Any] = {"ready": True, "iio": []}
         with ExitStack() as stack:
             if iio_address is not None:
@@ -183,6 +200,9 @@ def serve(
                     engine, soapy_address, free_running=free_running, faults=scene.faults, seed=scene.seed
                 )
                 ready["soapy"] = stack.enter_context(server).url
+            if rotator_address is not None and table is not None:
+                rotator_server = RotatorServer(table, family, rotator_address)
+                ready["rotator"] = stack.enter_context(rotator_server).uri
             on_ready(ready)
             stop_event.wait()
     finally:

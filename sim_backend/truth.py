@@ -6,6 +6,7 @@ JSON lines, flushed one by one, readable while the scene runs. Lines have an "ev
 "angles"  where one emitter is: {"emitter", "interpolation": "hold" or "linear", "t_s": [...], "angle_deg": [...]}
           in scene seconds, ahead of the samples that were generated. "hold": the angle from t_s on;
           "linear": straight lines between the points (exact). Relative to the array as the table has turned it.
+          A line takes the place of what was said before about the time from its first "t_s" on.
 "target_angles"  the same for one target: {"target", ..., "range_m": range at every t_s}; between two points
           of a moving target the range goes on with its "speed_m_s".
 "transmit", "tx_scale", "tx_lo_write"  what a board sends from "scene_sample" on: "samples" of one period or of
@@ -247,36 +248,43 @@ class _Angles:
         if not 0 <= n_emitters <= 10_000:
             raise ValueError("n_emitters out of range")
         self.n_emitters = n_emitters
-        self._t: list[list[NDArray[np.float64]]] = [[] for _ in range(n_emitters)]
-        self._deg: list[list[NDArray[np.float64]]] = [[] for _ in range(n_emitters)]
-        self._linear = [False] * n_emitters
+        #: (3, n) of each line: scene second, value, 1.0 if a straight line leads on from there.
+        self._lines: list[list[NDArray[np.float64]]] = [[] for _ in range(n_emitters)]
         self._until_s = 0.0
         for line in lines:
             if line.get("event") != event:
                 continue
             k = int(line[name])
             t = _array(line["t_s"], (None,))
-            self._t[k].append(t)
-            self._deg[k].append(_array(line[value], (len(t),)))
-            self._linear[k] = value == "angle_deg" and line["interpolation"] == "linear"
+            straight = value == "angle_deg" and line["interpolation"] == "linear"
+            self._add(k, np.array([t, _array(line[value], (len(t),)), np.full(len(t), float(straight))]))
             self._until_s = max(self._until_s, float(line["until_s"]))
 
     def at(self, t_s: NDArray[np.float64]) -> NDArray[np.float64]:
         out = np.full((len(t_s), self.n_emitters), np.nan)
         inside = (t_s >= 0) & (t_s < self._until_s)
         for k in range(self.n_emitters):
-            if not self._t[k]:
+            if not self._lines[k]:
                 continue
-            t, first = np.unique(np.concatenate(self._t[k]), return_index=True)
-            deg = np.concatenate(self._deg[k])[first]
-            if self._linear[k]:
-                angle = np.interp(t_s[inside], t, deg)
-                # a table may turn a straight line past the back
-                out[inside, k] = np.where(np.abs(angle) > 180, (angle + 180) % 360 - 180, angle)
-            else:
-                index = np.searchsorted(t, t_s[inside], side="right") - 1
-                out[inside, k] = np.where(index >= 0, deg[np.maximum(index, 0)], np.nan)
+            t, deg, straight = np.concatenate(self._lines[k], axis=1)
+            index = np.searchsorted(t, t_s[inside], side="right") - 1
+            held = np.where(index >= 0, deg[np.maximum(index, 0)], np.nan)
+            angle = np.where(straight[np.maximum(index, 0)] > 0, np.interp(t_s[inside], t, deg), held)
+            # a table may turn a straight line past the back
+            out[inside, k] = np.where(np.abs(angle) > 180, (angle + 180) % 360 - 180, angle)
         return out
+
+    def _add(self, k: int, line: NDArray[np.float64]) -> None:
+        """A line takes the place of what was said before from its first moment on."""
+        kept = self._lines[k]
+        while line.shape[1] and kept and kept[-1][0, -1] >= line[0, 0]:
+            last = kept.pop()
+            before = last[:, last[0] < line[0, 0]]
+            if before.shape[1]:
+                kept.append(before)
+                break
+        if line.shape[1]:
+            kept.append(line[:, np.append(np.diff(line[0]) > 0, True)])
 
 
 def _array(value: Any, shape: tuple[int | None, ...]) -> NDArray[np.float64]:

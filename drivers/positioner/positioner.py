@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol, Self
 
 from hil.core.device import Range
+from hil.core.errors import UnsupportedSetting
 
 #: `stop` is with the device within this time.
 STOP_S = 0.2
@@ -34,6 +35,15 @@ class ReadBack:
     moving: bool | None
 
 
+def check_reachable(info: PositionerInfo, azimuth_deg: float) -> None:
+    """Raise UnsupportedSetting outside the limits."""
+    if not info.limits_deg.contains(azimuth_deg):
+        raise UnsupportedSetting(
+            "azimuth", f"{azimuth_deg:g} degrees", f"{info.limits_deg} degrees", uri=info.uri,
+            hint="give an angle within the limits of the table",
+        )  # fmt: skip
+
+
 class Positioner(Protocol):
     """A turntable. All methods belong to one thread, `stop` to any.
 
@@ -43,7 +53,7 @@ class Positioner(Protocol):
 
     @property
     def info(self) -> PositionerInfo:
-        """Identity and limits; valid from construction on."""
+        """Identity and limits; valid from opening on."""
         ...
 
     def move_to(self, azimuth_deg: float) -> None:

@@ -1,4 +1,4 @@
-"""The table of positioners: `rotator:KIND...`. A new driver is one file and one line here."""
+"""The table of positioners: KIND:WHERE?OPTIONS. A new family of controllers is one row of `drivers.positioner.families`."""
 
 from __future__ import annotations
 
@@ -6,19 +6,25 @@ from drivers.positioner.positioner import Positioner
 from drivers.registry import load
 from hil.core.errors import ConfigError
 
-SCHEME = "rotator"
-#: kind -> "module:function", called with what follows the kind, and the whole URI.
-POSITIONERS = {"sim": "drivers.positioner.simulated:open_simulated"}
+_CONTROLLER = "drivers.positioner.controller:open_controller"
+#: kind -> "module:function", called with what follows the colon, and the whole URI.
+POSITIONERS = {
+    "sim": "drivers.positioner.simulated:open_simulated",
+    "rotctld": _CONTROLLER,
+    "maturo": _CONTROLLER,
+    "scpi": _CONTROLLER,
+    "ets": _CONTROLLER,
+}
+EXAMPLES = "sim:, rotctld:HOST:PORT, maturo:HOST:PORT, scpi:HOST:PORT, ets:HOST:PORT"
 
 
 def open_positioner(uri: str) -> Positioner:
-    """Open a positioner by its URI, e.g. `rotator:sim` or `rotator:sim?speed=6&backlash=0.3`.
+    """Open a positioner by its URI, e.g. `sim:?speed=6&backlash=0.3` or `rotctld:127.0.0.1:4533`.
 
-    Raises ConfigError: not the URI of a known one. DeviceNotFound: nothing answers there.
+    Raises ConfigError: not the URI of a known one. DeviceNotFound: nothing answers there. DeviceStateError: another
+    program has it.
     """
-    scheme, _, rest = uri.strip().partition(":")
-    kind, _, options = rest.partition("?")
-    if scheme.lower() != SCHEME or kind not in POSITIONERS:
-        known = ", ".join(f"{SCHEME}:{k}" for k in POSITIONERS)
-        raise ConfigError(f"{uri!r} is not the URI of a known positioner", hint=f"known: {known}")
-    return load(POSITIONERS[kind])(options, uri.strip())
+    kind, colon, rest = uri.strip().partition(":")
+    if not colon or kind.lower() not in POSITIONERS:
+        raise ConfigError(f"{uri!r} is not the URI of a known positioner", hint=f"known: {EXAMPLES}")
+    return load(POSITIONERS[kind.lower()])(rest, uri.strip())

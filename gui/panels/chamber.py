@@ -53,7 +53,7 @@ class ChamberPanel(Panel):
 
     def __init__(self, station: Station) -> None:
         super().__init__()
-        self._desk = station.table
+        self._desk, self._sweeps = station.table, station.sweeps
         self._script = ""
         self._shown: TableView | None = None
         self.angle = LargeText("-", 5.0, bold=True)
@@ -74,7 +74,7 @@ class ChamberPanel(Panel):
         self.target.returnPressed.connect(self.go)
         self.go_button = button("Go", self.go, "Move to the target")
         self.steps = [self._step_button(step) for step in STEPS_DEG]
-        self.uri = field("rotator:sim", "Turntable, e.g. rotator:sim or rotator:sim?speed=6&low=-90&high=90")
+        self.uri = field("sim:", "Turntable, e.g. rotctld:127.0.0.1:4533, or sim:?speed=6&low=-90&high=90")
         self.uri.returnPressed.connect(self.connect_table)
         self.connect_button = button("Connect table", self.connect_table, "Open this turntable")
         self.problem = QLabel("")
@@ -114,8 +114,9 @@ class ChamberPanel(Panel):
         return shortcut
 
     def stop(self) -> None:
-        """STOP."""
+        """STOP; a sweep ends, too, and can be resumed."""
         self._desk.stop()
+        self._sweeps.abort()
         self._show(self._desk.view)
 
     def go(self) -> None:

@@ -124,6 +124,11 @@ class DirectionsPanel(Panel):
         self.bar.widgetForAction(action).setMinimumSize(_LEAST_PX, _LEAST_PX)
         return action
 
+    @property
+    def view(self) -> View:
+        """What is shown."""
+        return next(name for name, shown in self.views.items() if shown is self._shown)
+
     def show_view(self, view: View) -> None:
         """Linear, polar or compass."""
         self.view_actions[view].setChecked(True)

@@ -58,7 +58,7 @@ class RecordingPanel(Panel):
         super().__init__()
         self._station, self._count = station, 1
         self._next_free, self._free = 0.0, 0
-        self.folder = field(str(_first_folder()), "Folder of the recordings")
+        self.folder = field(str(first_folder()), "Folder of the recordings")
         self.folder.textChanged.connect(self._look_again)
         self.pattern = field("hil-{date}-{time}", _PATTERN_TIP)
         self.kind = QComboBox()
@@ -251,7 +251,7 @@ def size_words(n_bytes: float) -> str:
     return f"{n_bytes / 1e3:.3g} kB"
 
 
-def _first_folder() -> Path:
+def first_folder() -> Path:
     """Where the program was started, or the user's documents where that cannot be written."""
     here = Path.cwd()
     documents = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.DocumentsLocation)

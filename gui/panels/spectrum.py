@@ -38,6 +38,7 @@ class SpectrumPanel(Panel):
         self.hold.toggled.connect(self.clear_hold)
         self.clear = QPushButton("Clear")
         self.clear.setMinimumHeight(_HEIGHT_PX)
+        self.clear.setMaximumWidth(52)
         self.clear.clicked.connect(self.clear_hold)
         self.floor_words = QLabel("floor -")
         self.floor_words.setMinimumWidth(1)  # a narrow dock cuts it first

@@ -3,42 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from hil.cli.calib_words import decibel, describe_calibration, with_changes, with_sigmas
+from hil.cli import calib_files
+from hil.cli.calib_words import (
+    WhichArgument,
+    decibel,
+    describe_calibration,
+    find,
+    show_fields,
+    with_changes,
+    with_sigmas,
+)
 from hil.cli.info import print_fields
 from hil.cli.options import RelearnOption, StaleOption, is_device
 from hil.cli.output import JsonOption, console, emit
-from hil.core.calibration import Calibration
-from hil.core.errors import ConfigError
 from hil.core.frame import StreamInfo
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+app.command()(calib_files.export)
+app.command("import")(calib_files.import_)
+app.command()(calib_files.age)
 
-WhichArgument = Annotated[
-    str, typer.Argument(metavar="CAL", help="Calibration file, or (the beginning of) an id in the store.")
-]
 SerialOption = Annotated[
     str | None, typer.Option("--serial", help="Of this device; default: the one last worked on.")
 ]
-
-
-def find(text: str) -> Calibration:
-    """A calibration by file or by id in the store. Raises CalibrationError."""
-    from hil.export import read
-    from hil.store import Store
-
-    if Path(text).exists() or "." in text or "/" in text:
-        return read(Path(text))
-    return Store().get(text)
 
 
 def _apart(
@@ -53,43 +48,10 @@ def _apart(
     return float(abs(y[m] - x[m])) / total if total > 0 else None
 
 
-def _show(
-    found: dict[str, Any],
-    json: str | None,
-    readable: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
-) -> None:
-    """JSON as it is; for people, the elements' rows as `readable` makes them."""
-    emit(json, found)
-    if json != "-":
-        print_fields(
-            found if readable is None else found | {"elements": [readable(e) for e in found["elements"]]}
-        )
-
-
 @app.command()
 def show(which: WhichArgument, json: JsonOption = None) -> None:
     """Show what a calibration holds: hil calib show array.h5"""
-    _show(describe_calibration(find(which)), json, with_sigmas)
-
-
-@app.command()
-def age(which: WhichArgument, json: JsonOption = None) -> None:
-    """Show how old a calibration is, and when it expires: hil calib age array.h5"""
-    from hil.store.status import parse_utc
-
-    c, now = find(which), datetime.now(UTC)
-    created, expires = parse_utc(c.created_utc), parse_utc(c.valid.expires_utc)
-    _show(
-        {
-            "id": c.id,
-            "created_utc": c.created_utc,
-            "age_s": None if created is None else (now - created).total_seconds(),
-            "expires_utc": c.valid.expires_utc,
-            "expires_in_s": None if expires is None else (expires - now).total_seconds(),
-            "expired": expires is not None and now >= expires,
-        },
-        json,
-    )
+    show_fields(describe_calibration(find(which)), json, with_sigmas)
 
 
 @app.command()
@@ -123,7 +85,7 @@ def check(
         "epoch": stream.epoch.id,
         "stale_ok": stale_ok or "",
     }
-    _show(found, json)
+    show_fields(found, json)
 
 
 def _streams(source: str) -> list[StreamInfo]:
@@ -151,7 +113,7 @@ def diff(first: WhichArgument, second: WhichArgument, json: JsonOption = None) -
     a, b = find(first), find(second)
     d = difference(a, b)
     x, y = a.impairments, b.impairments
-    _show(
+    show_fields(
         {
             "first": d.first,
             "second": d.second,
@@ -212,7 +174,7 @@ def apply(
         c = replace(c, stale_reason=stale_ok or "")
     with open_recording(recording) as opened:
         summary = write_corrected(opened, out, c, status=status, overwrite=overwrite)
-    _show(
+    show_fields(
         {
             "file": out,
             "calibration": c.id,
@@ -224,49 +186,6 @@ def apply(
         },
         json,
     )
-
-
-@app.command()
-def export(
-    which: WhichArgument,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="File to write; one that is there is replaced.")],
-    format: Annotated[
-        str | None, typer.Option("--format", help="h5, mat, npz, json or csv; default: by OUT's ending.")
-    ] = None,
-    json: JsonOption = None,
-) -> None:
-    """Write a calibration in another format: hil calib export array.h5 array.mat"""
-    from hil.export import FORMATS
-    from hil.export import export as write
-
-    by_suffix = {f.suffix: key for key, f in FORMATS.items() if f.module}
-    name = format or by_suffix.get(out.suffix.lower(), "")
-    if not name:
-        raise ConfigError(
-            f"the ending of {out} names no format",
-            where="--format",
-            hint=f"one of {', '.join(by_suffix.values())}",
-        )
-    c = find(which)
-    write(c, out, name)
-    _show({"id": c.id, "format": name, "file": out, "about": FORMATS[name].about}, json)
-
-
-@app.command("import")
-def import_(
-    file: Annotated[Path, typer.Argument(help="Calibration as h5, npz or json.")],
-    format: Annotated[
-        str | None, typer.Option("--format", help="h5, npz or json; default: by the file's ending.")
-    ] = None,
-    json: JsonOption = None,
-) -> None:
-    """Put a calibration file into the store and make it current: hil calib import array.json"""
-    from hil.export import read
-    from hil.store import Store
-
-    c = read(file, format)
-    Store().add(c)
-    _show({"id": c.id, "serial": c.device_serial, "current": c.id}, json)
 
 
 @app.command()
@@ -286,6 +205,7 @@ def history(serial: SerialOption = None, json: JsonOption = None) -> None:
             "converged": entry.converged,
             "added_utc": entry.added_utc,
             "note": entry.note,
+            "origin": entry.origin,
         }
         for entry in store.history(serial)
     ]
@@ -334,7 +254,7 @@ def note(
     """Write a line to a stored calibration: hil calib note 3f2a "cold start, chamber 2" """
     from hil.store import Store
 
-    _show({"id": Store().note(identity, text), "note": " ".join(text.split())}, json)
+    show_fields({"id": Store().note(identity, text), "note": " ".join(text.split())}, json)
 
 
 def _moved(current: str | None, json: str | None) -> None:

@@ -3,12 +3,44 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
 
+from hil.cli.info import print_fields
+from hil.cli.output import emit
 from hil.core.calibration import Calibration
+
+WhichArgument = Annotated[
+    str, typer.Argument(metavar="CAL", help="Calibration file, or (the beginning of) an id in the store.")
+]
+
+
+def find(text: str) -> Calibration:
+    """A calibration by file or by id in the store. Raises CalibrationError."""
+    from hil.export import read
+    from hil.store import Store
+
+    if Path(text).exists() or "." in text or "/" in text:
+        return read(Path(text))
+    return Store().get(text)
+
+
+def show_fields(
+    found: dict[str, Any],
+    json: str | None,
+    readable: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+) -> None:
+    """JSON as it is; for people, the elements' rows as `readable` makes them."""
+    emit(json, found)
+    if json != "-":
+        print_fields(
+            found if readable is None else found | {"elements": [readable(e) for e in found["elements"]]}
+        )
 
 
 def describe_calibration(c: Calibration) -> dict[str, Any]:

@@ -119,26 +119,59 @@ sources = 1                         # or "auto"
 # network_mbit_s = 10.0             # slow network, with network_latency_s = 0.0, from network_from_s = 0.0 on
 # short_reads = true
 # [chamber]
+# positioner = ""                   # or, instead of steps_deg, a table that is commanded: "rotctld", "maturo", "scpi" or
+#                                   # "ets" for `hil sim serve --rotator`, "sim" for `sim:`; with these properties:
+# speed_deg_per_s = 6.0
+# acceleration_deg_per_s2 = 12.0    # default: twice the speed
+# backlash_deg = 0.0
+# min_deg = -180.0
+# max_deg = 180.0
 # steps_deg = [0.0, 10.0, 20.0]     # the array turns clockwise (seen from above) to these headings,
 # step_s = 0.2                      # so many seconds each; the last one is kept
+"""
+
+_CHAMBER = """\
+# An anechoic chamber for the simulated array: one emitter that stands still, and a turntable under the array.
+# `hil scene new` writes a scene with a comment on every key; what is not named here has its default.
+seed = 7
+
+[array]
+n_elements = 8
+
+[[emitter]]
+angle_deg = 0.0                     # in the room; the array hears it at this minus the table's angle
+
+[learn]
+support_deg = [-60.0, 60.0]         # what the table's sweep covers
+sources = 1
+
+[chamber]
+positioner = "rotctld"              # served by `hil sim serve --rotator 127.0.0.1:4533`; from this program: sim:
+speed_deg_per_s = 6.0
+min_deg = -180.0
+max_deg = 180.0
 """
 
 
 @app.command("new")
 def new(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Scene file to write.")],
+    chamber: Annotated[
+        bool, typer.Option("--chamber", help="One emitter that stands still, and a turntable.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it is there.")] = False,
     json: JsonOption = None,
 ) -> None:
-    """Write the default scene with a comment on every key.
+    """Write the default scene with a comment on every key, or with --chamber a scene for turntable sweeps.
 
     \b
-    Example:
+    Examples:
       hil scene new my.toml && hil scene show my.toml --plot my.png
+      hil scene new chamber.toml --chamber
     """
     try:
         with out.open("w" if overwrite else "x", encoding="utf-8") as file:
-            file.write(_NEW)
+            file.write(_CHAMBER if chamber else _NEW)
     except FileExistsError:
         raise ConfigError(f"{out} exists", hint="choose another name, or --overwrite") from None
     except (OSError, ValueError) as err:

@@ -15,7 +15,6 @@ from typing import Annotated, Any
 import typer
 
 from hil.cli.output import console
-from hil.core.errors import ConfigError
 from hil.core.priority import prefer_this_thread
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
@@ -48,7 +47,12 @@ def serve(
         ),
     ] = None,
     rotator: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="rotctld server (not in this version).")
+        str | None,
+        typer.Option(
+            metavar="HOST[:PORT]",
+            help="Turntable under the array: a rotctld server (or of the family that the scene's [chamber] names), "
+            "default port 4533; port 0: a free one.",
+        ),
     ] = None,
     truth: Annotated[
         Path | None,
@@ -65,23 +69,18 @@ def serve(
     """Serve a simulated array until SIGINT (exit 130) or SIGTERM (exit 0): as IIO network contexts, one per board
     on the address given and the following ones; as a SoapyRemote server; or as both over one scene.
 
-    Prints one JSON line, {"ready": true, "iio": ["ip:127.0.0.2", ...], "soapy": "tcp://HOST:PORT"}, when clients
-    are accepted; "soapy" only with --soapy.
+    Prints one JSON line, {"ready": true, "iio": ["ip:127.0.0.2", ...], "soapy": "tcp://HOST:PORT",
+    "rotator": "rotctld:HOST:PORT"}, when clients are accepted; "soapy" and "rotator" only with --soapy and --rotator.
 
     \b
     Examples:
       hil sim serve
       hil sim serve --scene chamber.toml --truth truth.jsonl --iio 127.0.0.2:45001
       hil sim serve --soapy 127.0.0.1:55132
+      hil sim serve --scene chamber.toml --rotator 127.0.0.1:4533
       iio_info -u ip:127.0.0.2
       SoapySDRUtil --probe="driver=remote,remote=tcp://127.0.0.1:55132"
     """
-    if rotator is not None:
-        raise ConfigError(
-            "not available in this version",
-            where="--rotator",
-            hint="leave the option out; use --iio or --soapy",
-        )
     if iio is None and soapy is None:
         iio = "127.0.0.2"
     from sim_backend.scene import load_scene
@@ -92,6 +91,8 @@ def serve(
     loaded = load_scene(scene)
     for words in loaded.not_simulated:
         console.print(f"without effect in this version: {words}", markup=False)
+    if loaded.chamber.positioner and rotator is None:
+        console.print("The scene's turntable stands still: --rotator HOST:PORT serves it.", markup=False)
     stop = threading.Event()
     with _stop_signals(stop) as received:
         if parent is not None:
@@ -100,6 +101,7 @@ def serve(
             loaded,
             iio=iio,
             soapy=soapy,
+            rotator=rotator,
             truth_path=truth,
             free_running=free_running,
             allow_remote=allow_remote,
@@ -113,7 +115,7 @@ def serve(
 def _print_ready(ready: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(ready) + "\n")
     sys.stdout.flush()
-    where = [*ready["iio"], *([ready["soapy"]] if "soapy" in ready else [])]
+    where = [*ready["iio"], *(ready[key] for key in ("soapy", "rotator") if key in ready)]
     console.print("serving " + " ".join(where) + " (Ctrl-C stops)", markup=False)
 
 

@@ -73,7 +73,7 @@ def sweep(
             "gain_db": decibels(gain, "--gain"),
         },
         change={
-            "samples": n if blocks is None else blocks * 4096, "emitters_deg": _degrees(emitter), "reference_deg": reference,
+            "samples": n if blocks is None else blocks * 4096, "emitters_deg": degrees_list(emitter), "reference_deg": reference,
             "order": order, "approach": approach, "settle_s": settle, "tolerance_deg": tolerance, "retries": retries,
             "min_snr_db": min_snr, "seed": seed, "note": note,
         },
@@ -93,7 +93,8 @@ def sweep(
     return result.exit_code
 
 
-def _degrees(text: str | None) -> tuple[float, ...] | None:
+def degrees_list(text: str | None) -> tuple[float, ...] | None:
+    """`DEG[,DEG]`. Raises ConfigError."""
     if text is None:
         return None
     try:
@@ -104,7 +105,8 @@ def _degrees(text: str | None) -> tuple[float, ...] | None:
         ) from None
 
 
-def _duration(seconds: float) -> str:
+def duration_words(seconds: float) -> str:
+    """Hours, minutes, seconds: the two that matter."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return (
@@ -115,9 +117,9 @@ def _duration(seconds: float) -> str:
 def _preview_words(found: dict[str, Any]) -> str:
     return (
         f"{found['points']} points from {found['first_deg']:g} to {found['last_deg']:g} degrees, "
-        f"{found['samples']} samples each: about {_duration(found['seconds'])} (table {_duration(found['moving_s'])} at "
-        f"{found['speed_deg_per_s']:g} degrees a second, waiting {_duration(found['waiting_s'])}, "
-        f"recording {_duration(found['recording_s'])}), {found['bytes'] / 1e6:.0f} MB"
+        f"{found['samples']} samples each: about {duration_words(found['seconds'])} (table {duration_words(found['moving_s'])} at "
+        f"{found['speed_deg_per_s']:g} degrees a second, waiting {duration_words(found['waiting_s'])}, "
+        f"recording {duration_words(found['recording_s'])}), {found['bytes'] / 1e6:.0f} MB"
     )
 
 
@@ -149,7 +151,7 @@ class _Told:
         if progress.words:
             console.print(progress.words, markup=False, highlight=False)
         at = "" if progress.table_deg is None else f" at {progress.table_deg:.2f} degrees"
-        rest = "" if not progress.remaining_s else f", {_duration(progress.remaining_s)} left"
+        rest = "" if not progress.remaining_s else f", {duration_words(progress.remaining_s)} left"
         bad = f", {progress.bad} bad" if progress.bad else ""
         self._bar.update(
             self._task,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from hil.core.calibration import Calibration
 from hil.core.errors import CalibrationError
@@ -23,6 +24,16 @@ with open(FILE, encoding="utf-8") as f:
     c = json.load(f)
 gain, coupling = (np.array(c["impairments"][k]) @ [1, 1j] for k in ("gain", "coupling"))
 positions_m = np.array(c["geometry"]["positions_m"]) + np.array(c["impairments"]["position_error_m"])
+""",
+    "GNU Radio": """
+import json
+import numpy as np
+from gnuradio import blocks
+with open(FILE, encoding="utf-8") as f:
+    c = json.load(f)
+gain, coupling = (np.array(c["impairments"][k]) @ [1, 1j] for k in ("gain", "coupling"))
+matrix = np.linalg.inv(coupling) / gain  # C^-1 diag(1/g)
+correction = blocks.multiply_matrix_cc(matrix.tolist())  # M streams in, M corrected streams out
 """,
     "MATLAB": """
 c = jsondecode(fileread(FILE));
@@ -45,16 +56,26 @@ def encode(calibration: Calibration) -> bytes:
         raise CalibrationError(f"settings cannot be written as JSON: {str(err)[:100]}") from err
 
 
-def decode(data: bytes, where: str) -> Calibration:
-    """Inverse of `encode`. Raises CalibrationError."""
+def parse_object(data: bytes, where: str) -> dict[str, Any]:
+    """The object in a JSON text of bounded size. Raises CalibrationError."""
     if len(data) > _MAX_BYTES:
         raise CalibrationError(f"{where}: {len(data) >> 20} MB of JSON, at most {_MAX_BYTES >> 20} are read")
     try:
         value = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as err:
         raise CalibrationError(f"{where}: not valid JSON: {str(err)[:80]}") from err
-    if not isinstance(value, dict) or value.get("format") != FORMAT:
-        raise CalibrationError(f"{where}: JSON, but not a calibration")
+    if not isinstance(value, dict):
+        raise CalibrationError(f"{where}: JSON, but not an object")
+    return value
+
+
+def decode(data: bytes, where: str) -> Calibration:
+    """Inverse of `encode`. Raises CalibrationError."""
+    value = parse_object(data, where)
+    if value.get("format") != FORMAT:
+        raise CalibrationError(
+            f"{where}: JSON, but not a calibration", hint="name the program that it is for: --format"
+        )
     try:
         return from_fields(value)
     except CalibrationError as err:

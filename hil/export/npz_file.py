@@ -50,7 +50,8 @@ def arrays(calibration: Calibration) -> dict[str, Any]:
     out |= {
         f"sigma_{f.name}": value for f in fields(c.sigma) if (value := getattr(c.sigma, f.name)) is not None
     }
-    out |= CONVENTION | {
+    texts = {f"{key}_text" if key in out else key: text for key, text in CONVENTION.items()}
+    out |= texts | {
         "gain_convention": c.gain_convention,
         "gain_convention_text": CONVENTION["gain_convention"],
     }

@@ -6,7 +6,7 @@ Store().add(calibration)
 """
 
 from hil.store.files import from_bytes, load, save, to_bytes
-from hil.store.history import HistoryEntry, Store, home_folder
+from hil.store.history import HistoryEntry, Store
 from hil.store.status import CalibrationStatus, check, require_usable
 
 __all__ = [
@@ -15,7 +15,6 @@ __all__ = [
     "Store",
     "check",
     "from_bytes",
-    "home_folder",
     "load",
     "require_usable",
     "save",

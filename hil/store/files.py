@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from hil.core.calibration import Calibration
 from hil.core.errors import CalibrationError, HilError
@@ -67,7 +68,7 @@ def from_bytes(data: bytes, where: str = "calibration") -> Calibration:
     """Calibration from the content of a file. Raises CalibrationError."""
     try:
         if data.startswith(_HDF5_MAGIC):
-            return _parse_foreign(data)
+            return from_fields(parse_apart(data, "hil.store.hdf5:foreign_fields"))
         header = _HEADER.match(data)
         if header is None:
             raise CalibrationError("not a calibration file")
@@ -85,7 +86,7 @@ def from_bytes(data: bytes, where: str = "calibration") -> Calibration:
         raise CalibrationError(f"{where}: {err}", hint=err.hint) from err
 
 
-def _json_object(text: bytes) -> dict[str, object]:
+def _json_object(text: bytes) -> dict[str, Any]:
     try:
         value = json.loads(text.decode("utf-8"))
     except (ValueError, RecursionError) as err:
@@ -157,8 +158,11 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.close(fd)
 
 
-def _parse_foreign(data: bytes) -> Calibration:
-    """Parse HDF5 that is not known to be intact in a process that may crash, hang or run out of memory."""
+def parse_apart(data: bytes, parser: str) -> dict[str, Any]:
+    """What `parser` ("module:function", from bytes to plain values) makes of bytes that are not known to be intact.
+
+    It runs in a process that may crash, hang or run out of memory. Raises CalibrationError.
+    """
     root = str(Path(__file__).resolve().parents[2])
     code = f"import sys; sys.path.insert(0, {root!r}); from hil.store.foreign import main; main()"
     environment = dict(os.environ) | {
@@ -168,7 +172,7 @@ def _parse_foreign(data: bytes) -> Calibration:
     }
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-c", code, str(_CHILD_BYTES), str(_CHILD_SECONDS)],
+            [sys.executable, "-P", "-c", code, str(_CHILD_BYTES), str(_CHILD_SECONDS), parser],
             input=data, capture_output=True, timeout=4 * _CHILD_SECONDS, check=False, env=environment,
         )  # fmt: skip
     except (subprocess.TimeoutExpired, OSError) as err:
@@ -176,7 +180,7 @@ def _parse_foreign(data: bytes) -> Calibration:
     try:
         answer = _json_object(done.stdout)
     except CalibrationError:
-        raise CalibrationError(f"the HDF5 library failed on it (exit {done.returncode})") from None
+        raise CalibrationError(f"the library that reads it failed (exit {done.returncode})") from None
     if "error" in answer:
         raise CalibrationError(str(answer["error"])[:200], hint=str(answer.get("hint", ""))[:200])
-    return from_fields(answer)
+    return answer

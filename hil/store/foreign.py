@@ -1,17 +1,16 @@
-"""Reads an HDF5 calibration of unknown origin from stdin, as a process of its own; writes JSON to stdout."""
+"""Reads a calibration of unknown origin from stdin, as a process of its own; writes JSON to stdout."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 
 from hil.core.errors import CalibrationError
-from hil.store.fields import to_fields
-from hil.store.hdf5 import parse
 
 
 def main() -> None:
-    """Entry point; arguments: bytes of address space, seconds of CPU."""
+    """Entry point; arguments: bytes of address space, seconds of CPU, "module:function" that parses."""
     data = sys.stdin.buffer.read()
     try:
         import resource
@@ -22,7 +21,8 @@ def main() -> None:
     except ImportError:
         pass
     try:
-        answer = to_fields(parse(data))
+        module, _, function = sys.argv[3].partition(":")
+        answer = getattr(importlib.import_module(module), function)(data)
     except CalibrationError as err:
         answer = {"error": str(err), "hint": err.hint}
     except MemoryError:

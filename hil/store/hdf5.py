@@ -25,7 +25,7 @@ import numpy as np
 from hil import __version__
 from hil.core.calibration import Calibration
 from hil.core.errors import CalibrationError
-from hil.store.fields import CONVENTION, MAX_ELEMENTS, MAX_TEXT, from_fields, plain
+from hil.store.fields import CONVENTION, MAX_ELEMENTS, MAX_TEXT, from_fields, plain, to_fields
 
 FORMAT = "hil-calibration"
 _UNITS = {"gain": "1", "coupling": "1", "position_error_m": "m", "delay_s": "s", "iq_image": "1", "dc_offset": "1",
@@ -121,6 +121,11 @@ def parse(data: bytes) -> Calibration:
         RecursionError,
     ) as err:
         raise CalibrationError(f"not a calibration in HDF5: {str(err)[:120]}") from err
+
+
+def foreign_fields(data: bytes) -> dict[str, Any]:
+    """`parse` as plain values, for `parse_apart`."""
+    return to_fields(parse(data))
 
 
 def _collect(h5py: Any, file: Any) -> dict[str, Any]:

@@ -17,21 +17,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
+from drivers.user_folder import user_folder
 from hil.core.calibration import Calibration
 from hil.core.errors import CalibrationError
 from hil.store.files import from_bytes, read_limited, to_bytes, write_atomically
 
 _MAX_NOTE = 500
-
-
-def home_folder() -> Path:
-    """User data folder of the program: `HIL_HOME`, or the platform's place."""
-    override = os.environ.get("HIL_HOME")
-    if override:
-        return Path(override)
-    import platformdirs
-
-    return Path(platformdirs.user_data_dir("hil", appauthor=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +32,8 @@ class HistoryEntry:
     Attributes
     ----------
     id, serial, model, method, fc_hz, converged, created_utc : of the calibration. added_utc : when it came in.
-    current : it is the one in use for its device. path : its file. note : what the user wrote to it last.
+    current : it is the one in use for its device. path : its file. note : what the user wrote to it last. origin : the
+        file that it was first imported from, with its format and SHA-256; "" if it was learned here.
     """
 
     id: str
@@ -55,6 +47,7 @@ class HistoryEntry:
     current: bool
     path: Path
     note: str = ""
+    origin: str = ""
 
 
 @dataclass(slots=True)
@@ -77,12 +70,13 @@ class Store:
     """Append-only store in `home`/calibrations, by default in the user data folder."""
 
     def __init__(self, home: str | os.PathLike[str] | None = None) -> None:
-        self.folder = (Path(home) if home is not None else home_folder()) / "calibrations"
+        self.folder = (Path(home) if home is not None else user_folder()) / "calibrations"
         self._journal = self.folder / "journal.jsonl"
 
-    def add(self, calibration: Calibration) -> str:
+    def add(self, calibration: Calibration, origin: str = "") -> str:
         """Store a calibration and make it current for its device; returns its id.
 
+        origin : where an imported one comes from, in words; kept in the journal.
         Raises CalibrationError if it cannot be written, or another one has the same id.
         """
         data = to_bytes(calibration)
@@ -108,6 +102,7 @@ class Store:
                     "created_utc": calibration.created_utc,
                     "sha256": hashlib.sha256(data).hexdigest(),
                 }
+                | ({"origin": " ".join(origin.split())[:_MAX_NOTE]} if origin else {})
             )
         return calibration.id
 
@@ -133,6 +128,7 @@ class Store:
                 current=lines[e["serial"]].current == identity,
                 path=self._path(identity),
                 note=str(e.get("note", "")),
+                origin=str(e.get("origin", "")),
             )
             for identity, e in added.items()
             if serial is None or e["serial"] == serial

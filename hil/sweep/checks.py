@@ -20,10 +20,10 @@ def snr_db(covariance: NDArray[np.complex128], n_sources: int | None, n_snapshot
 
     Noise is the mean of the M - K smallest eigenvalues. n_sources : K; None: counted (MDL).
     """
-    values = np.linalg.eigvalsh(covariance)[::-1]
-    m = len(values)
-    if m < 2 or not np.all(np.isfinite(values)):
+    m = len(covariance)
+    if m < 2 or not np.all(np.isfinite(covariance)):
         return math.nan
+    values = np.linalg.eigvalsh(covariance)[::-1]
     k = int(mdl(values, max(n_snapshots, 2))) if n_sources is None else n_sources
     noise = float(np.mean(values[min(max(k, 1), m - 1) :]))
     signal = float(np.mean(values)) - noise

@@ -6,21 +6,20 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from drivers.positioner.arrival import Arrival, ArrivalRule
+from drivers.positioner.arrival import ArrivalRule, drive_to
 from drivers.positioner.positioner import Positioner
 from hil.campaign.journal import CampaignJournal
 from hil.campaign.plan import Plan
-from hil.core.errors import DeviceError, DeviceTimeout, StreamStopped
+from hil.core.errors import DeviceError, StreamStopped
 from hil.recorder.metadata import Point
-from hil.session import Session
 from hil.sweep.checks import failures, snr_db
-from hil.sweep.preview import stops
+from hil.sweep.receiver import Receiver
 from hil.sweep.window import Taken, Windows
 
 if TYPE_CHECKING:
     from hil.sweep.sweep import Sweep
 
-_POLL_S = 0.05
+_REST_S = 0.5
 _LONGEST_MOVE_S = 600.0
 _TABLE_FAILURES = 3  # points in a row that the table does not reach
 _PATIENCE_S = 10.0
@@ -33,7 +32,7 @@ class PointRun:
         self,
         plan: Plan,
         table: Positioner,
-        session: Session,
+        session: Receiver,
         windows: Windows,
         journal: CampaignJournal,
         sweep: Sweep,
@@ -122,31 +121,22 @@ class PointRun:
 
     def _reach(self, index: int, attempt: int) -> None:
         """Drive to the angle from the side that the plan wants. Raises _TableFailed, StreamStopped."""
+        plan = self._plan
+
+        def should_stop() -> bool:
+            self._sweep.say("moving", index, self._table.read_back().azimuth_deg, attempt)
+            return self._sweep.control.aborted or self._session.finished
+
         try:
-            for stop in stops(self._plan, self._plan.angles_deg[index], self._table.read_back().azimuth_deg):
-                self._drive(stop, index, attempt)
+            drive_to(
+                self._table, plan.angles_deg[index], _LONGEST_MOVE_S, self._rule,
+                approach=plan.approach, approach_deg=plan.approach_deg, should_stop=should_stop,
+            )  # fmt: skip
         except StreamStopped:
             raise
         except DeviceError as err:
-            self._wait(0.5)
+            self._wait(_REST_S)
             raise _TableFailed(err) from err
-
-    def _drive(self, target_deg: float, index: int, attempt: int) -> None:
-        arrival, give_up = Arrival(target_deg, self._rule), time.monotonic() + _LONGEST_MOVE_S
-        self._table.move_to(target_deg)
-        while True:
-            at, now = self._table.read_back().azimuth_deg, time.monotonic()
-            self._sweep.say("moving", index, at, attempt)
-            progress = arrival.judge(at, now)
-            if progress == "arrived":
-                return
-            if progress == "stalled" or now > give_up:
-                self._table.stop()
-                raise DeviceTimeout(
-                    f"the table does not move on: it stands at {at:.2f}, asked for {target_deg:.2f} degrees",
-                    hint="check it for an obstacle, its motor and its limits",
-                )
-            self._wait(_POLL_S)
 
     def _read_back(self) -> float:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from drivers.positioner.arrival import stops
 from drivers.positioner.positioner import PositionerInfo
 from hil.campaign.plan import Plan
 from hil.core.errors import ConfigError
@@ -48,7 +49,7 @@ def preview(
     """Of a sweep that begins with the table at `from_deg`. sample_bytes : of one complex sample."""
     at, way = from_deg, 0.0
     for index in plan.visits:
-        for stop in stops(plan, plan.angles_deg[index], at):
+        for stop in stops(plan.angles_deg[index], at, plan.approach, plan.approach_deg):
             way += abs(stop - at)
             at = stop
     n = len(plan.angles_deg)
@@ -56,15 +57,6 @@ def preview(
         n, way, way / speed_deg_per_s, n * (plan.settle_s + plan.dwell_s), n * plan.samples / fs_hz,
         n * plan.samples * n_channels * sample_bytes, speed_deg_per_s,
     )  # fmt: skip
-
-
-def stops(plan: Plan, angle_deg: float, from_deg: float) -> tuple[float, ...]:
-    """Where the table goes to reach an angle: beyond it first where the plan wants another side."""
-    if plan.approach == "cw" and from_deg > angle_deg - plan.approach_deg:
-        return angle_deg - plan.approach_deg, angle_deg
-    if plan.approach == "ccw" and from_deg < angle_deg + plan.approach_deg:
-        return angle_deg + plan.approach_deg, angle_deg
-    return (angle_deg,)
 
 
 def check_limits(plan: Plan, info: PositionerInfo) -> None:

@@ -29,10 +29,10 @@ from hil.core.errors import (
 )
 from hil.core.frame import Block
 from hil.recorder import Recorder
-from hil.session import Session
 from hil.sweep.point import PointRun
 from hil.sweep.preview import check_limits, preview
 from hil.sweep.progress import Estimate, Stage, SweepControl, SweepProgress, Tell
+from hil.sweep.receiver import Receiver
 from hil.sweep.window import Windows
 
 _MOST_STARTS = 6  # in a row without a finished point
@@ -63,7 +63,7 @@ class Sweep:
     def __init__(
         self,
         folder: Path,
-        open_receiver: Callable[[], Session],
+        open_receiver: Callable[[], Receiver],
         open_table: Callable[[], Positioner],
         *,
         tell: Tell = lambda progress: None,

@@ -40,7 +40,7 @@ def _wait(outcome: Outcome) -> Outcome:
     return outcome
 
 
-@pytest.mark.parametrize("name", list(ready_formats()))
+@pytest.mark.parametrize("name", ["h5", "npz", "json", "mat", "csv"])  # whole; the others: tests/system
 def test_an_export_is_what_the_command_writes_and_its_snippet_loads_it(
     shelf: Shelf, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

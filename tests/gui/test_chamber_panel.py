@@ -36,7 +36,7 @@ class Shown:
         self.until(lambda: text in self.panel.word.text())
 
     def connect(self, options: str = "speed=60&acceleration=600") -> None:
-        self.panel.uri.setText(f"rotator:sim?{options}")
+        self.panel.uri.setText(f"sim:?{options}")
         self.click(self.panel.connect_button)
         self.word("stands")
 
@@ -152,7 +152,7 @@ def test_limits_stall_and_a_lost_line_are_said(shown: Shown) -> None:
     shown.word("STALLED")
     assert "stands at" in panel.problem.text()
     assert shown.lamp.level is Level.BAD
-    panel.uri.setText("rotator:sim?lost_after=3")
+    panel.uri.setText("sim:?lost_after=3")
     shown.click(panel.connect_button)
     shown.word("LOST")
     assert "connection was closed" in panel.problem.text()

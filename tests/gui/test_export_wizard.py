@@ -81,7 +81,7 @@ def test_every_format_says_what_it_holds_its_sign_its_command_and_how_to_load_it
         assert len(wizard.holds.text()) > 20
         assert "divide" in wizard.sign.text()
     wizard.format.setCurrentIndex(list(ready_formats()).index("mat"))
-    assert "cannot be imported again" in wizard.lacks.text()
+    assert "can be imported again" in wizard.holds.text()
     wizard.program.setCurrentText("MATLAB")
     assert "load('" in wizard.snippet.toPlainText()
     qtbot.mouseClick(wizard.copy_snippet, Qt.MouseButton.LeftButton)

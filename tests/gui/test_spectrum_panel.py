@@ -87,7 +87,7 @@ def test_the_floor_is_the_noise_beside_the_signal(panel: SpectrumPanel) -> None:
         panel.show_picture(_noise(picture, rng, -87.0))
     assert panel.floor_dbfs == pytest.approx(-87.0, abs=0.5)
     assert panel.floor.value() == pytest.approx(panel.floor_dbfs)
-    assert panel.floor_words.text() == "floor -87 dBFS"
+    assert panel.floor_words.text() == "floor\n-87 dBFS"
 
 
 def test_another_rate_and_another_number_of_channels_begin_anew(panel: SpectrumPanel) -> None:

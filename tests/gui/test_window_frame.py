@@ -147,6 +147,21 @@ def test_it_fits_a_small_screen(make) -> None:
     assert (window.width(), window.height()) == (1366, 740)
 
 
+def test_a_larger_window_gives_its_height_to_the_plots(make, qtbot) -> None:
+    window = make()
+    log, plots = window.docks.docks["Log"], window.docks.docks["Directions"]
+    qtbot.waitUntil(lambda: 0 < log.height() < 160, timeout=5_000)
+    small = plots.height()
+    window.resize(1900, 1100)
+    qtbot.waitUntil(lambda: plots.height() > small + 80 and log.height() < 200, timeout=5_000)
+    log.setFloating(True)
+    qtbot.waitUntil(lambda: log.maximumHeight() > 1000, timeout=5_000)
+    log.resize(500, 700)
+    qtbot.waitUntil(lambda: log.height() == 700, timeout=5_000)
+    log.setFloating(False)
+    qtbot.waitUntil(lambda: log.height() < 200, timeout=5_000)
+
+
 def test_recent_sources_come_back_with_their_array(make, qtbot) -> None:
     window = make()
     window.controls.connect_to("sim:", "uca:8:0.5")
@@ -154,6 +169,24 @@ def test_recent_sources_come_back_with_their_array(make, qtbot) -> None:
     again.controls.source.setCurrentIndex(again.controls.source.findText("sim:"))
     again.controls.source.textActivated.emit("sim:")
     assert again.controls.array.text() == "uca:8:0.5"
+
+
+def test_fields_and_the_view_are_as_they_were(make, qtbot, tmp_path) -> None:
+    first = make()
+    first.recording.folder.setText(str(tmp_path))
+    first.sweep.angles.setText("-7:7:1")
+    first.sweep.order.setCurrentText("random")
+    first.directions.show_view("compass")
+    first.directions.heading.setValue(12.5)
+    first.close()
+    again = make()
+    assert again.recording.folder.text() == str(tmp_path)
+    assert (again.sweep.angles.text(), again.sweep.order.currentText()) == ("-7:7:1", "random")
+    assert (again.directions.view, again.directions.heading.value()) == ("compass", 12.5)
+    assert again.directions.compass.heading_deg == 12.5
+    again.recording.folder.setText(str(tmp_path / "taken away"))
+    again.close()
+    assert make().recording.folder.text() != str(tmp_path / "taken away")
 
 
 def test_a_damaged_memory_means_the_defaults(make, tmp_path) -> None:

@@ -196,7 +196,7 @@ def test_what_the_table_does_not_reach_is_left_out_and_the_rest_is_done(tmp_path
     assert [b.set_deg for b in result.campaign.bad] == [8.0, 10.0]
     assert all("does not move on" in b.why for b in result.campaign.bad)
     # mended, they can be asked for again
-    again = _sweep(tmp_path / "c", plan, f"sim:{scene}", f"{TABLE}&stall_at=nan").run(bad_again=True)
+    again = _sweep(tmp_path / "c", plan, f"sim:{scene}", TABLE).run(bad_again=True)
     assert again.finished == 2
     assert not again.campaign.bad
 

@@ -205,11 +205,14 @@ def test_the_scene_page_states_hops_tracks_and_paths_as_they_are() -> None:
 
 
 def test_the_scene_files_of_the_pages_are_valid_scenes() -> None:
+    from hil.campaign.plan_file import parse_campaign
     from sim_backend.scene import parse_scene
 
     for page in PAGES:
         for snippet in snippets(page):
-            if snippet.language == "toml" and snippet.title != "array.toml":
+            if snippet.title == "campaign.toml":
+                parse_campaign(snippet.text, f"{page.name}:{snippet.line}")
+            elif snippet.language == "toml" and snippet.title != "array.toml":
                 parse_scene(snippet.text, f"{page.name}:{snippet.line}")
 
 

@@ -12,9 +12,10 @@ import pytest
 from drivers.positioner.arrival import Arrival, ArrivalRule, drive_to
 from drivers.positioner.positioner import STOP_S, Positioner
 from drivers.positioner.registry import open_positioner
-from drivers.positioner.simulated import SimulatedPositioner, SimulatedTable
+from drivers.positioner.simulated import LineFaults, SimulatedPositioner
 from gui.positions import TableDesk, TableView
 from hil.core.errors import ConfigError, ConnectionLost, DeviceStateError, DeviceTimeout, UnsupportedSetting
+from sim_backend.turntable import TableSpec, Turntable
 
 
 class Clock:
@@ -39,7 +40,7 @@ def _settle(table: SimulatedPositioner, clock: Clock, limit_s: float = 120.0) ->
 @pytest.mark.parametrize(("start", "target"), [(0.0, 90.0), (90.0, -45.0), (10.0, 11.0), (0.0, 0.0)])
 def test_a_move_takes_the_time_that_speed_and_acceleration_give(start: float, target: float) -> None:
     clock = Clock()
-    table = SimulatedPositioner(SimulatedTable(speed=12.0, acceleration=24.0, start=start), clock=clock)
+    table = SimulatedPositioner(Turntable(TableSpec(speed=12.0, acceleration=24.0, start=start), clock))
     table.move_to(target)
     took = _settle(table, clock)
     assert table.read_back().azimuth_deg == target
@@ -51,7 +52,7 @@ def test_a_move_takes_the_time_that_speed_and_acceleration_give(start: float, ta
 
 def test_it_never_leaves_its_limits_and_refuses_what_is_outside() -> None:
     clock = Clock()
-    table = SimulatedPositioner(SimulatedTable(low=-30, high=45), clock=clock)
+    table = SimulatedPositioner(Turntable(TableSpec(low=-30, high=45), clock))
     assert (table.info.limits_deg.minimum, table.info.limits_deg.maximum) == (-30, 45)
     for wrong in (45.01, -31.0, math.nan, math.inf):
         with pytest.raises(UnsupportedSetting) as caught:
@@ -67,7 +68,7 @@ def test_it_never_leaves_its_limits_and_refuses_what_is_outside() -> None:
 
 def test_backlash_hides_in_the_read_back() -> None:
     clock = Clock()
-    table = SimulatedPositioner(SimulatedTable(backlash=0.6), clock=clock)
+    table = SimulatedPositioner(Turntable(TableSpec(backlash=0.6), clock))
     plates = []
     for target in (20.0, 10.0, 0.0, 10.0):
         table.move_to(target)
@@ -79,7 +80,7 @@ def test_backlash_hides_in_the_read_back() -> None:
 
 def test_stop_brakes_where_it_is() -> None:
     clock = Clock()
-    table = SimulatedPositioner(SimulatedTable(speed=12, acceleration=24), clock=clock)
+    table = SimulatedPositioner(Turntable(TableSpec(speed=12, acceleration=24), clock))
     table.move_to(90.0)
     clock.now += 2.0
     at = table.read_back().azimuth_deg
@@ -106,9 +107,9 @@ def test_arrived_is_a_dwell_within_tolerance_and_stalled_is_no_progress() -> Non
 
 
 def test_drive_to_returns_when_it_is_there_and_says_where_it_is_stuck() -> None:
-    with open_positioner("rotator:sim?speed=400&acceleration=4000") as table:
+    with open_positioner("sim:?speed=400&acceleration=4000") as table:
         assert drive_to(table, -33.5).azimuth_deg == -33.5
-    with open_positioner("rotator:sim?speed=400&acceleration=4000&stall_at=12") as table:
+    with open_positioner("sim:?speed=400&acceleration=4000&stall_at=12") as table:
         with pytest.raises(DeviceTimeout, match="does not move on: stands at 1") as caught:
             drive_to(table, 30.0, rule=ArrivalRule(stall_s=0.3))
         assert caught.value.hint
@@ -117,8 +118,8 @@ def test_drive_to_returns_when_it_is_there_and_says_where_it_is_stuck() -> None:
 
 @pytest.mark.parametrize(
     "uri",
-    ["rotator:", "rotator:none", "sim:", "", "rotator:sim?speed=fast", "rotator:sim?colour=3", "rotator:sim?speed=0",
-     "rotator:sim?start=500", "rotator:sim?speed=nan"],
+    ["none:", "rotctld", "sim", "", "sim:?speed=fast", "sim:?colour=3", "sim:?speed=0",
+     "sim:?start=500", "sim:?speed=nan"],
 )  # fmt: skip
 def test_a_wrong_uri_is_one_clear_line(uri: str) -> None:
     with pytest.raises(ConfigError):
@@ -126,11 +127,11 @@ def test_a_wrong_uri_is_one_clear_line(uri: str) -> None:
 
 
 def test_every_call_ends() -> None:
-    with open_positioner("rotator:sim?silent_after=1&deadline_s=0.05") as table:
+    with open_positioner("sim:?silent_after=1&deadline_s=0.05") as table:
         table.read_back()
         with pytest.raises(DeviceTimeout):
             table.read_back()
-    with open_positioner("rotator:sim?lost_after=0") as table, pytest.raises(ConnectionLost):
+    with open_positioner("sim:?lost_after=0") as table, pytest.raises(ConnectionLost):
         table.move_to(1.0)
     table.close()
     with pytest.raises(DeviceStateError):
@@ -165,7 +166,7 @@ def test_the_desk_moves_steps_and_tells_what_is_going_on(desk: TableDesk) -> Non
     assert desk.facts() is None
     with pytest.raises(DeviceStateError):
         desk.move_to(1.0)
-    _ready(desk, "rotator:sim?speed=60&acceleration=400&low=-20&high=30")
+    _ready(desk, "sim:?speed=60&acceleration=400&low=-20&high=30")
     assert desk.view.word == "standing"
     desk.move_to(15.0)
     facts = desk.facts()
@@ -184,7 +185,7 @@ def test_the_desk_moves_steps_and_tells_what_is_going_on(desk: TableDesk) -> Non
 
 
 def test_a_stall_is_told_and_a_lost_line_too(desk: TableDesk) -> None:
-    _ready(desk, "rotator:sim?speed=100&acceleration=1000&stall_at=7")
+    _ready(desk, "sim:?speed=100&acceleration=1000&stall_at=7")
     desk.move_to(20.0)
     view = _until(desk, lambda v: v.word == "stalled")
     assert "stands at" in view.problem
@@ -193,19 +194,19 @@ def test_a_stall_is_told_and_a_lost_line_too(desk: TableDesk) -> None:
     assert facts.problem
     desk.stop()
     _until(desk, lambda v: v.word == "stopped" and not v.problem)
-    desk.connect("rotator:sim?lost_after=5")
+    desk.connect("sim:?lost_after=5")
     view = _until(desk, lambda v: v.link == "lost")
     assert "connection was closed" in view.problem
-    desk.connect("rotator:none")
+    desk.connect("none:")
     assert "not the URI" in _until(desk, lambda v: v.link == "lost" and "URI" in v.problem).problem
-    _ready(desk, "rotator:sim")
+    _ready(desk, "sim:")
 
 
 class Watching(SimulatedPositioner):
     """Notes when it was told what."""
 
-    def __init__(self, table: SimulatedTable) -> None:
-        super().__init__(table)
+    def __init__(self, spec: TableSpec, faults: LineFaults | None = None) -> None:
+        super().__init__(Turntable(spec), faults)
         self.stops: list[float] = []
         self.moves: list[float] = []
 
@@ -218,8 +219,8 @@ class Watching(SimulatedPositioner):
         super().stop()
 
 
-def _watched(table: SimulatedTable) -> tuple[TableDesk, Watching]:
-    watching = Watching(table)
+def _watched(spec: TableSpec, faults: LineFaults | None = None) -> tuple[TableDesk, Watching]:
+    watching = Watching(spec, faults)
 
     def opened(uri: str) -> Positioner:
         return watching
@@ -228,7 +229,7 @@ def _watched(table: SimulatedTable) -> tuple[TableDesk, Watching]:
 
 
 def test_stop_is_with_the_table_in_time_while_another_call_waits_for_its_deadline() -> None:
-    desk, table = _watched(SimulatedTable(speed=1.0, silent_after=2, deadline_s=5.0))
+    desk, table = _watched(TableSpec(speed=1.0), LineFaults(silent_after=2, deadline_s=5.0))
     desk.connect("x")
     _until(desk, lambda v: not math.isnan(v.azimuth_deg))
     desk.move_to(90.0)
@@ -242,7 +243,7 @@ def test_stop_is_with_the_table_in_time_while_another_call_waits_for_its_deadlin
 
 
 def test_moves_that_wait_are_forgotten_by_a_stop(desk: TableDesk) -> None:
-    _ready(desk, "rotator:sim?speed=5")
+    _ready(desk, "sim:?speed=5")
     for _ in range(5):
         desk.jog(10.0)
     desk.stop()
@@ -253,7 +254,7 @@ def test_moves_that_wait_are_forgotten_by_a_stop(desk: TableDesk) -> None:
 
 
 def test_closing_stops_the_table() -> None:
-    desk, table = _watched(SimulatedTable(speed=5.0))
+    desk, table = _watched(TableSpec(speed=5.0))
     desk.connect("x")
     _until(desk, lambda v: v.link == "ready" and not math.isnan(v.azimuth_deg))
     desk.move_to(90.0)

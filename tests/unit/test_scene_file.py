@@ -246,5 +246,15 @@ def test_faults_fall_due_once():
 
 def test_what_has_no_effect_yet_is_said():
     assert parse_scene("").not_simulated == ()
-    words = parse_scene('[[target]]\nrange_m = 20.0\n[chamber]\npositioner = "rotctld"\n').not_simulated
-    assert [w.split(":")[0] for w in words] == ["[chamber]"]
+    assert parse_scene('[[target]]\nrange_m = 20.0\n[chamber]\npositioner = "rotctld"\n').not_simulated == ()
+
+
+def test_a_table_is_commanded_or_has_a_programme():
+    chamber = parse_scene(
+        '[chamber]\npositioner = "maturo"\nspeed_deg_per_s = 3\nbacklash_deg = 0.2\nmin_deg = 10'
+    ).chamber
+    assert (chamber.positioner, chamber.table.speed, chamber.table.backlash) == ("maturo", 3.0, 0.2)
+    assert (chamber.table.start, chamber.table.low, chamber.table.ramp) == (10.0, 10.0, 6.0)
+    for bad in ('positioner = "sim"\nsteps_deg = [1]', 'positioner = "gps"', "acceleration_deg_per_s2 = 0"):
+        with pytest.raises(SceneError, match=r"chamber\."):
+            parse_scene(f"[chamber]\n{bad}\n")

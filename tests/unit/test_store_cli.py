@@ -194,8 +194,8 @@ def test_export_import_history_undo_redo_restore(run, tmp_path, calibration, str
     for name in ("c.json", "c.npz", "c.mat", "c.csv", "copy.h5"):
         assert run("calib", "export", calibration, tmp_path / name)["file"].endswith(name)
     assert (
-        "later version"
-        in run("calib", "export", calibration, tmp_path / "c.x", "--format", "uvcal", code=2)["reason"]
+        "unknown format"
+        in run("calib", "export", calibration, tmp_path / "c.x", "--format", "xls", code=2)["reason"]
     )
     run("calib", "export", calibration, tmp_path / "c.x", code=2)
     assert run("calib", "import", tmp_path / "c.json")["id"] == learned.id
@@ -219,3 +219,50 @@ def test_age_tells_when_it_expires(run, tmp_path, stream):
     found = run("calib", "age", tmp_path / "c.h5")
     assert found["expired"] is True
     assert found["age_s"] - -found["expires_in_s"] == pytest.approx(3600.0)
+
+
+def test_age_predicts_from_the_store_and_writes_a_copy_that_expires(run, tmp_path, stream):
+    learned = make(stream)
+    save(learned, tmp_path / "c.h5")
+    alone = run("calib", "age", tmp_path / "c.h5")
+    assert alone["good_for_s"] is None
+    assert "two calibrations" in alone["good_reason"]
+    assert run("calib", "age", tmp_path / "c.h5", "--out", tmp_path / "e.h5", code=2)["hint"]
+    run("calib", "age", tmp_path / "c.h5", "--tolerance", "0", code=2)
+    turned = learned.impairments.gain * np.exp(1j * np.radians([0, 3, -2, 2]))
+    later = replace(
+        learned, id="later", impairments=replace(learned.impairments, gain=turned),
+        created_utc="2026-11-21T06:00:00Z",
+    )  # fmt: skip
+    for c in (learned, later):
+        Store().add(c)
+    found = run("calib", "age", "later", "--tolerance", "10", "--out", tmp_path / "e.h5")
+    assert 600 < found["good_for_s"] < 2.2e5
+    assert found["good_until_utc"] == load(tmp_path / "e.h5").valid.expires_utc
+    assert found["good_for_s"] > run("calib", "age", "later", "--tolerance", "3")["good_for_s"]
+    assert load(tmp_path / "e.h5").id not in ("later", learned.id)
+    assert load(tmp_path / "e.h5").valid.expires_utc > "2026-11-21T06:10"
+
+
+def test_import_of_another_program_is_asked_for_what_is_missing_and_remembers_its_file(
+    run, tmp_path, calibration
+):
+    found = run("calib", "export", calibration, tmp_path / "g.cfg", "--with-snippets")
+    assert (found["format"], len(found["lost"])) == ("gr-doa", 3)
+    assert sorted(p.name for p in tmp_path.glob("load_*")) == [
+        "load_g_gr_doa.py",
+        "load_g_gr_doa_gnuradio.py",
+    ]
+    for options, hint in (((), "--fc"), (("--fc", "2.45 GHz"), "--array")):
+        assert hint in run("calib", "import", tmp_path / "g.cfg", *options, code=2)["hint"]
+    options = ("--fc", "2.45 GHz", "--array", "ula:4:0.5")
+    first = run("calib", "import", tmp_path / "g.cfg", *options)
+    assert "positions" in first["lacks"]
+    assert run("calib", "import", tmp_path / "g.cfg", *options)["id"] == first["id"]
+    (row,) = run("calib", "history")["calibrations"]
+    assert row["method"] == "import-gr-doa"
+    assert str(tmp_path / "g.cfg") in row["origin"]
+    assert "SHA-256" in row["origin"]
+    journal = (Store().folder / "journal.jsonl").read_text().splitlines()
+    assert len(journal) == 2, "an import is appended, nothing is rewritten"
+    run("calib", "import", calibration, "--fc", "1 GHz", code=2)

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from drivers.user_folder import user_folder
 from hil.core.calibration import Calibration, Validity, unknown_sigma
 from hil.core.errors import CalibrationError
 from hil.core.gauge import Gauge
 from hil.core.geometry import ula
 from hil.core.impairments import ideal
-from hil.store import Store, home_folder
+from hil.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -182,11 +183,11 @@ def test_a_killed_writer_leaves_all_it_reported(tmp_path):
 
 def test_hil_home_moves_the_store(tmp_path, monkeypatch):
     monkeypatch.setenv("HIL_HOME", str(tmp_path / "elsewhere"))
-    assert home_folder() == tmp_path / "elsewhere"
+    assert user_folder() == tmp_path / "elsewhere"
     Store().add(make())
     assert list((tmp_path / "elsewhere" / "calibrations").glob("*.h5"))
     monkeypatch.delenv("HIL_HOME")
-    assert home_folder().name == "hil"
+    assert user_folder().name == "hil"
 
 
 def test_a_store_that_cannot_be_written_says_so(tmp_path):

@@ -111,7 +111,7 @@ def test_address_in_use_is_one_clear_line_and_exit_3(cli):
     ("arguments", "says"),
     [
         (["--soapy", "0.0.0.0:55132"], "--soapy"),
-        (["--rotator", "127.0.0.1:4533"], "--rotator"),
+        (["--rotator", "0.0.0.0:4533"], "--rotator"),
         (["--iio", "0.0.0.0"], "--allow-remote"),
         (["--iio", "192.0.2.1"], "--allow-remote"),
         (["--iio", "127.0.0.2:99999"], "--iio"),
