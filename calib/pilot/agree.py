@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from scipy.stats import f as f_distribution
 from scipy.stats import t as student
 
-from calib.pilot.fit import Extra, Labelled, Unknowns, group_excess, located, solve, start
+from calib.pilot.fit import Extra, Labelled, Unknowns, group_excess, located, solve
 from calib.pilot.model import CoupledModel
+from calib.pilot.start import start
 
 _UNKNOWN_TOLERANCE_RAD = np.deg2rad(1.0)  # scatter of statements that is still taken as their uncertainty
 _SUBSETS = 80
@@ -89,7 +90,7 @@ def agree(lab: Labelled, unknowns: Unknowns, *, seed: int = 0, extra: Extra | No
 
 def needed_angles(unknowns: Unknowns, lab: Labelled) -> int:
     """Different directions that the unknowns need: 1 for gains, 1 + D with positions, more with coupling."""
-    return (1 if unknowns.position_std == 0 else 1 + lab.d.shape[1]) + (unknowns.bands > 0)
+    return (1 if unknowns.position_std == 0 else 1 + lab.d.shape[1]) + (unknowns.n_coupling > 0)
 
 
 def _fit(
@@ -217,7 +218,7 @@ def distance(model: CoupledModel, lab: Labelled, sigma: NDArray[np.float64]) -> 
 
 def seen_at(model: CoupledModel, lab: Labelled, group: int) -> float | None:
     """Angle in degrees at which a statement's source is really seen (at the stated elevation), None if nowhere."""
-    part = lab.only(np.array([group]))
+    part = lab.only(np.array([group])).turned(model)
     limit = np.pi / 2 if lab.line else np.pi
     inside = np.mean(part.signal @ part.signal.conj().transpose(0, 2, 1), axis=0)
     tilt = float(part.labels.elevation_rad[0])

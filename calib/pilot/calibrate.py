@@ -16,7 +16,7 @@ from calib.observations import Observations, Prepared, prepare
 from calib.pilot.agree import Agreement, agree, needed_angles, seen_at
 from calib.pilot.fit import Labelled, Unknowns, attach, equations, located, nulls, weights
 from calib.pilot.labels import Labels, labels_of_blocks
-from calib.pilot.model import CoupledModel
+from calib.pilot.model import CoupledModel, toeplitz_patterns
 from calib.pilot.sigma import Spread, spread_of
 from calib.result import LearnResult, Prior
 from calib.score import median_sigma
@@ -74,7 +74,11 @@ def pilot_calibrate(
         labels = labels_of_blocks(angles_deg, obs.n_blocks, elevation_deg, angle_sigma_deg)
     prior = (prior or Prior()) if positions else Prior(0.0)
     layout, prepared = sorted_blocks(obs, geometry, fc_hz, prior, n_sources or max(labels.most_per_block, 1))
-    unknowns = Unknowns(layout.nominal, layout.position_std, coupling_bands)
+    unknowns = Unknowns(
+        layout.nominal,
+        layout.position_std,
+        toeplitz_patterns(obs.n_elements, coupling_bands) if coupling_bands else None,
+    )
     if coupling_bands and not layout.is_line:
         raise ConfigError("coupling bands are places along a line; this array is planar")
     if not 0 <= coupling_bands < obs.n_elements:
@@ -108,11 +112,11 @@ def require_angles(lab: Labelled, unknowns: Unknowns, n_elements: int) -> None:
     parts = (
         ["gains and phases"]
         + ["positions"] * (unknowns.position_std > 0)
-        + ["coupling"] * (unknowns.bands > 0)
+        + ["coupling"] * (unknowns.n_coupling > 0)
     )
     dims = lab.d.shape[1]
     n = n_elements
-    count = 2 * (n - 1) + dims * (n - 1) * (unknowns.position_std > 0) + 2 * unknowns.bands
+    count = 2 * (n - 1) + dims * (n - 1) * (unknowns.position_std > 0) + 2 * unknowns.n_coupling
     what = f"{' and '.join(parts)} of {n} elements are {count} numbers"
     if different < needed:
         raise NotIdentifiable(
@@ -241,7 +245,7 @@ def seen_angles(
 ) -> NDArray[np.float64]:
     """(B, K) angles of all blocks with the calibrated array (in its plane), NaN where unusable."""
     out = np.full((len(prepared.rank), prepared.n_sources), np.nan)
-    if unknowns.bands == 0 and len(prepared.index):
+    if unknowns.n_coupling == 0 and model.turn is None and len(prepared.index):
         theta, _ = find_peaks(model.plain, prepared.sub, (-1.02, 1.02))
         out[prepared.index] = np.rad2deg(np.arcsin(np.clip(theta, -1, 1)) if layout.is_line else theta)
     return out

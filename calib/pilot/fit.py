@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from scipy.linalg import null_space
 from scipy.special import psi
 
-from calib.model import TWO_PI
 from calib.observations import Prepared
 from calib.pilot.labels import Labels
 from calib.pilot.model import CoupledModel
@@ -35,6 +34,8 @@ class Labelled:
     """Labels with the subspaces of their blocks.
 
     d (G, D) directions, slope (G, D, Q); signal (P, N, K), variance (P, K) and group (P,) ascending.
+    epoch (G,) : coherence epoch of each statement, 0 the one whose phases are learned; parts (L, N) ones where the
+    elements of a group are whose phase is new in every epoch; n_epochs E. None: nothing is new.
     """
 
     labels: Labels
@@ -44,6 +45,9 @@ class Labelled:
     variance: NDArray[np.float64]
     group: NDArray[np.intp]
     line: bool
+    epoch: NDArray[np.intp] | None = None
+    parts: NDArray[np.float64] | None = None
+    n_epochs: int = 1
 
     def __len__(self) -> int:
         return len(self.d)
@@ -59,12 +63,26 @@ class Labelled:
         number = np.searchsorted(groups, self.group[mine])
         return Labelled(
             self.labels.only(groups), self.d[groups], self.slope[groups], self.signal[mine],
-            self.variance[mine], number, self.line,
+            self.variance[mine], number, self.line, None if self.epoch is None else self.epoch[groups], self.parts, self.n_epochs,
         )  # fmt: skip
 
+    def turned(self, model: CoupledModel) -> Labelled:
+        """The same as if all had been seen in epoch 0."""
+        if self.epoch is None or self.parts is None or model.turn is None:
+            return self
+        phase = (model.turn @ self.parts)[self.epoch[self.group]]
+        return replace(self, signal=self.signal * np.exp(-1j * phase)[:, :, None], epoch=None, parts=None)
 
-def attach(labels: Labels, prepared: Prepared, *, line: bool) -> tuple[Labelled, list[str]]:
-    """Labels of the usable blocks, and the names of statements that have none."""
+
+def attach(
+    labels: Labels,
+    prepared: Prepared,
+    *,
+    line: bool,
+    epoch: NDArray[np.intp] | None = None,
+    parts: NDArray[np.float64] | None = None,
+) -> tuple[Labelled, list[str]]:
+    """Labels of the usable blocks, and the names of statements that have none. epoch : (B,) of the blocks."""
     place = np.full(len(prepared.rank), -1)
     place[prepared.index] = np.arange(len(prepared.index))
     usable = np.flatnonzero(place[labels.block] >= 0)
@@ -74,9 +92,11 @@ def attach(labels: Labels, prepared: Prepared, *, line: bool) -> tuple[Labelled,
     order = np.argsort(labels.group, kind="stable")
     labels = replace(labels, block=labels.block[order], group=labels.group[order])
     at = place[labels.block]
+    first = np.searchsorted(labels.group, np.arange(labels.n_groups))
     return Labelled(
         labels, labels.direction(line=line), labels.slopes(line=line), prepared.sub.signal[at],
         prepared.sub.variance[at], labels.group, line,
+        None if epoch is None else epoch[labels.block[first]], parts, 1 if epoch is None else int(epoch.max()) + 1,
     ), lost  # fmt: skip
 
 
@@ -96,6 +116,7 @@ class Nulls:
 
 def nulls(model: CoupledModel, lab: Labelled, d: NDArray[np.float64] | None = None) -> Nulls:
     """Nulls at the stated directions, or at d (G, D)."""
+    lab = lab.turned(model)
     a = model.steering(lab.d if d is None else d)
     norm2 = np.sum(np.abs(a) ** 2, axis=1)
     s = np.einsum("pnk,pn->pk", lab.signal.conj(), a[lab.group])
@@ -115,33 +136,69 @@ def misfit(lab: Labelled, weight: NDArray[np.float64]) -> NDArray[np.complex128]
 
 @dataclass(frozen=True, slots=True)
 class Equations:
-    """H (P, P), gradient (P,) with the statements' errors eliminated; those errors delta (G, Q) and the
-    inverse of what speaks against them, spread (G, Q, Q)."""
+    """H (P, P), gradient (P,) with the statements' errors and the epochs' turns eliminated; what gives the turns back:
+    turn_slope (E, L), turn_cross (E, L, P), for epoch 0 zeros."""
 
     hessian: NDArray[np.float64]
     gradient: NDArray[np.float64]
-    delta: NDArray[np.float64]
-    spread: NDArray[np.float64]
+    turn_slope: NDArray[np.float64]
+    turn_cross: NDArray[np.float64]
+
+    def turned(self, model: CoupledModel, x: NDArray[np.float64]) -> CoupledModel:
+        """The model with the turns that go with a step x (P,) of the other unknowns."""
+        if model.turn is None:
+            return model
+        step = -self.turn_slope - self.turn_cross @ x
+        return replace(model, turn=model.turn + np.clip(step, -1.0, 1.0))
 
 
 def equations(
     model: CoupledModel, lab: Labelled, weight: NDArray[np.float64], sigma_rad: NDArray[np.float64]
 ) -> Equations:
     """Normal equations of sum_g a^H M_g a + delta_g^2 / sigma_g^2, halved. sigma_rad (G,)."""
+    epoch, parts = lab.epoch, lab.parts
+    lab = lab.turned(model)
     m = misfit(lab, weight)
-    size, q = model.size, lab.slope.shape[2]
+    size = model.size
     hessian, gradient = np.zeros((size, size)), np.zeros(size)
-    delta, spread = np.zeros((len(lab), q)), np.zeros((len(lab), q, q))
-    for low in range(0, len(lab), _CHUNK):
-        part = slice(low, low + _CHUNK)
+    if model.turn is None or epoch is None or parts is None:
+        epoch, parts = np.zeros(len(lab), np.intp), np.zeros((0, model.n_elements))
+    n_epochs, n_turns = (1, 0) if model.turn is None else model.turn.shape
+    slopes, crosses = np.zeros((n_epochs, n_turns)), np.zeros((n_epochs, n_turns, size))
+    for e in np.unique(epoch).tolist():
+        h, g = _sums(model, lab, m, sigma_rad, np.flatnonzero(epoch == e), parts if e else parts[:0])
+        if e and n_turns:
+            # keeps a group without signal solvable
+            inner = h[size:, size:] + 1e-12 * np.trace(h[size:, size:]) * np.eye(n_turns)
+            slopes[e], crosses[e] = np.linalg.solve(inner, g[size:]), np.linalg.solve(inner, h[size:, :size])
+            hessian -= h[:size, size:] @ crosses[e]
+            gradient -= h[:size, size:] @ slopes[e]
+        hessian += h[:size, :size]
+        gradient += g[:size]
+    return Equations((hessian + hessian.T) / 2, gradient, slopes, crosses)
+
+
+def _sums(
+    model: CoupledModel,
+    lab: Labelled,
+    m: NDArray[np.complex128],
+    sigma_rad: NDArray[np.float64],
+    groups: NDArray[np.intp],
+    parts: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(P + L, P + L), (P + L,): unknowns, then the turns of parts (L, N), of some statements without their errors."""
+    q, total = lab.slope.shape[2], model.size + len(parts)
+    hessian, gradient = np.zeros((total, total)), np.zeros(total)
+    for low in range(0, len(groups), _CHUNK):
+        part = groups[low : low + _CHUNK]
         a = model.steering(lab.d[part])
         scale = 1 / np.linalg.norm(a, axis=1)
         a = a * scale[:, None]
         jac = model.jacobian(lab.d[part]) * scale[:, None, None]
+        jac = np.concatenate((jac, 1j * a[:, :, None] * parts.T), axis=2)
         turn = model.along(lab.d[part], lab.slope[part]) * scale[:, None, None]
         m_jac, m_turn = m[part] @ jac, m[part] @ turn
-        flat = jac.reshape(-1, size)
-        h = (flat.conj().T @ m_jac.reshape(-1, size)).real
+        h = (jac.reshape(-1, total).conj().T @ m_jac.reshape(-1, total)).real
         g = np.einsum("gnp,gn->p", m_jac.conj(), a).real
         cross = np.einsum("gnp,gnq->gpq", jac.conj(), m_turn).real
         inner = np.einsum("gnq,gnr->gqr", turn.conj(), m_turn).real
@@ -151,18 +208,22 @@ def equations(
         slope = np.einsum("gnq,gn->gq", m_turn.conj(), a).real
         hessian += h - np.einsum("gpq,gqr,gsr->ps", cross, inverse, cross)
         gradient += g - np.einsum("gpq,gqr,gr->p", cross, inverse, slope)
-        delta[part] = -np.einsum("gqr,gr->gq", inverse, slope)
-        spread[part] = inverse
-    return Equations((hessian + hessian.T) / 2, gradient, delta, spread)
+    return hessian, gradient
 
 
 @dataclass(frozen=True, slots=True)
 class Unknowns:
-    """What is solved for. nominal (N, D) wavelengths; position_std 0: positions are known; bands of coupling."""
+    """What is solved for. nominal (N, D) wavelengths; position_std 0: positions are known; patterns (L, N, N) of the
+    coupling, None: there is none."""
 
     nominal: NDArray[np.float64]
     position_std: float
-    bands: int = 0
+    patterns: NDArray[np.float64] | None = None
+
+    @property
+    def n_coupling(self) -> int:
+        """L, complex numbers."""
+        return 0 if self.patterns is None else len(self.patterns)
 
     def basis(self, model: CoupledModel) -> NDArray[np.float64]:
         """(P, F) orthonormal directions of the unknowns that labels can show."""
@@ -188,56 +249,6 @@ class Unknowns:
         precision[coupling] = 1 / _COUPLING_STD**2
         pull[coupling] = np.concatenate((model.c.real, model.c.imag)) / _COUPLING_STD**2
         return precision, pull
-
-
-def start(lab: Labelled, unknowns: Unknowns) -> CoupledModel:
-    """Gains from the principal eigenvector, positions element by element (supervised eigen-scan)."""
-    model = CoupledModel(
-        np.ones(len(unknowns.nominal), complex), unknowns.nominal - unknowns.nominal.mean(axis=0),
-        np.zeros(unknowns.bands, complex),
-    )  # fmt: skip
-    starts = np.searchsorted(lab.group, np.arange(len(lab)))
-    inside = np.add.reduceat(lab.signal @ lab.signal.conj().transpose(0, 2, 1), starts, axis=0)
-    model = _with_gains(model, lab, inside)
-    if unknowns.position_std == 0:
-        return model
-    reach = max(3 * unknowns.position_std, 0.05)
-    for round_ in range(3):
-        width = reach if round_ < 2 else reach / 5
-        for axis in range(model.r.shape[1]):
-            model = _with_gains(_scanned(model, lab, inside, unknowns, axis, width), lab, inside)
-    return model
-
-
-def _with_gains(model: CoupledModel, lab: Labelled, inside: NDArray[np.complex128]) -> CoupledModel:
-    wave = np.exp(1j * TWO_PI * (lab.d @ model.r.T))
-    total = np.einsum("gm,gmn,gn->mn", wave.conj(), inside, wave)
-    g = np.linalg.eigh((total + total.conj().T) / 2)[1][:, -1]
-    return replace(model, g=g / np.linalg.norm(g))
-
-
-def _scanned(
-    model: CoupledModel,
-    lab: Labelled,
-    inside: NDArray[np.complex128],
-    unknowns: Unknowns,
-    axis: int,
-    width: float,
-) -> CoupledModel:
-    """Every element to where its phases agree best with the others', the prior included."""
-    r = model.r.copy()
-    depth = nulls(replace(model, c=model.c * 0), lab)
-    sharp = 1 / (float(np.median(depth.depth)) + float(np.median(depth.variance)))
-    for n in range(model.n_elements):
-        a = model.g * np.exp(1j * TWO_PI * (lab.d @ r.T))
-        others = np.einsum("gm,gm->g", inside[:, n], a) - inside[:, n, n] * a[:, n]
-        trial = r[n, axis] + np.linspace(-width, width, 81)
-        rest = np.delete(np.arange(r.shape[1]), axis)
-        base = np.exp(-1j * TWO_PI * (lab.d[:, rest] @ r[n, rest])) * others
-        match = np.abs(np.exp(-1j * TWO_PI * np.outer(trial, lab.d[:, axis])) @ base)
-        away = ((trial - unknowns.nominal[n, axis]) / unknowns.position_std) ** 2
-        r[n, axis] = trial[int(np.argmax(np.abs(model.g[n]) * match * sharp - away / 2))]
-    return replace(model, r=r - r.mean(axis=0))
 
 
 def solve(
@@ -268,7 +279,7 @@ def solve(
         x = -basis @ np.linalg.solve(inner, basis.T @ (gradient + pull))
         n = model.n_elements
         largest = max(np.abs(x[: 2 * n]).max() / 0.5, np.abs(x[2 * n :]).max(initial=0.0) / 0.1, 1.0)
-        model = model.stepped(x / largest)
+        model = found.turned(model, x / largest).stepped(x / largest)
     return model
 
 
@@ -292,6 +303,7 @@ def located(
     model: CoupledModel, lab: Labelled, sigma_rad: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Where each statement's source is seen, near the statement: d (G, D), delta (G, Q) radians, spread (G, Q, Q)."""
+    lab = lab.turned(model)
     d = lab.d.copy()
     q = lab.slope.shape[2]
     delta, spread = np.zeros((len(lab), q)), np.zeros((len(lab), q, q))

@@ -2,8 +2,9 @@
 
     a_m(d) = g_m sum_n C_mn exp(+j 2 pi r_n . d),   C = I + sum_l c_l T_l,   ||g|| = 1
 
-T_l is the symmetric Toeplitz matrix with ones l places off the diagonal. Directions d (G, D) are given, so
-elevation needs nothing of its own: on a line d = u, on a plane the (x, y) part of the unit vector.
+T_l are patterns of ones off the diagonal: l places off it (symmetric Toeplitz), or a single entry each (unconstrained).
+Directions d (G, D) are given, so elevation needs nothing of its own: on a line d = u, on a plane the (x, y) part of
+the unit vector.
 """
 
 from __future__ import annotations
@@ -18,11 +19,18 @@ from calib.model import TWO_PI, Model
 
 @dataclass(frozen=True, slots=True)
 class CoupledModel:
-    """g (N,) complex128, r (N, D) wavelengths, c (L,) complex128 coupling of neighbours 1..L."""
+    """g (N,) complex128, r (N, D) wavelengths, c (L,) complex128.
+
+    patterns : (L, N, N) float64, where each number of c stands; None: neighbours 1..L of a line.
+    turn : (E, K) float64 radians, by how much K groups of elements are turned in each epoch against epoch 0; None: one
+        epoch, or one group.
+    """
 
     g: NDArray[np.complex128]
     r: NDArray[np.float64]
     c: NDArray[np.complex128]
+    patterns: NDArray[np.float64] | None = None
+    turn: NDArray[np.float64] | None = None
 
     @property
     def n_elements(self) -> int:
@@ -41,11 +49,7 @@ class CoupledModel:
 
     def coupling(self) -> NDArray[np.complex128]:
         """C (N, N)."""
-        n = self.n_elements
-        out = np.eye(n, dtype=np.complex128)
-        for band, value in enumerate(self.c, start=1):
-            out += value * (np.eye(n, k=band) + np.eye(n, k=-band))
-        return out
+        return np.eye(self.n_elements) + np.tensordot(self.c, self._patterns(), 1)
 
     def steering(self, d: NDArray[np.float64]) -> NDArray[np.complex128]:
         """(G, N) at directions d (G, D)."""
@@ -69,13 +73,9 @@ class CoupledModel:
         moved = (self.g[:, None] * mixing)[None] * wave[:, None, :]  # (G, m, n)
         for i in range(dims):
             out[:, :, (2 + i) * n : (3 + i) * n] = 1j * TWO_PI * d[:, i, None, None] * moved
-        for band in range(1, len(self.c) + 1):
-            shifted = np.zeros_like(wave)
-            shifted[:, band:] += wave[:, :-band]
-            shifted[:, :-band] += wave[:, band:]
-            at = (2 + dims) * n + band - 1
-            out[:, :, at] = self.g * shifted
-            out[:, :, at + len(self.c)] = 1j * self.g * shifted
+        if len(self.c):
+            mixed = self.g[:, None] * np.einsum("lmn,gn->gml", self._patterns(), wave)
+            out[:, :, (2 + dims) * n :] = np.concatenate((mixed, 1j * mixed), axis=2)
         return out
 
     def stepped(self, x: NDArray[np.float64]) -> CoupledModel:
@@ -85,7 +85,7 @@ class CoupledModel:
         r = self.r + x[2 * n : (2 + dims) * n].reshape(dims, n).T
         bands = len(self.c)
         c = self.c + x[(2 + dims) * n :][:bands] + 1j * x[(2 + dims) * n + bands :]
-        return CoupledModel(g / np.linalg.norm(g), r - r.mean(axis=0), c)
+        return replace(self, g=g / np.linalg.norm(g), r=r - r.mean(axis=0), c=c)
 
     def unseen(self) -> NDArray[np.float64]:
         """(2 + D, P) unknown directions that no label shows: common gain, common phase, common shift."""
@@ -101,5 +101,23 @@ class CoupledModel:
         """The same coupling with another model's gains and positions."""
         return replace(self, g=model.g, r=model.r)
 
+    def _patterns(self) -> NDArray[np.float64]:
+        return toeplitz_patterns(self.n_elements, len(self.c)) if self.patterns is None else self.patterns
+
     def _wave(self, d: NDArray[np.float64]) -> NDArray[np.complex128]:
         return np.exp(1j * TWO_PI * (d @ self.r.T))
+
+
+def toeplitz_patterns(n: int, bands: int) -> NDArray[np.float64]:
+    """(L, n, n): ones 1..L places off the diagonal, on both sides."""
+    out = [np.eye(n, k=band) + np.eye(n, k=-band) for band in range(1, bands + 1)]
+    return np.array(out).reshape(bands, n, n)
+
+
+def free_patterns(n: int) -> NDArray[np.float64]:
+    """(n (n - 1), n, n): every entry off the diagonal by itself."""
+    places = [(i, j) for i in range(n) for j in range(n) if i != j]
+    out = np.zeros((len(places), n, n))
+    for pattern, place in zip(out, places, strict=True):
+        pattern[place] = 1.0
+    return out

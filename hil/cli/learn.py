@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hil.cli.learn_words import show
 from hil.cli.options import (
     ArrayOption,
     FcOption,
@@ -19,19 +19,20 @@ from hil.cli.options import (
     refuse_tuning,
     rx_config,
 )
-from hil.cli.output import JsonOption, console, emit, print_problem, print_table
+from hil.cli.output import JsonOption, console, emit
 from hil.core.errors import CalibrationError, ConfigError
 from hil.core.units import parse_quantity
 
 if TYPE_CHECKING:
-    from calib.race import RaceResult
     from calib.result import Progress
     from hil.core.calibration import Calibration
     from hil.jobs.learn_labels import LabelSource
 
 
 def learn(
-    source: Annotated[str, typer.Argument(metavar="INPUT", help="Device URI or recording.")],
+    source: Annotated[
+        str, typer.Argument(metavar="INPUT", help="Device URI, recording, or folder of a campaign.")
+    ],
     out: Annotated[
         Path,
         typer.Option(
@@ -66,7 +67,8 @@ def learn(
             "--labels",
             metavar="F.csv",
             help="Known directions (t0_s,t1_s,angle_deg[,elevation_deg][,sigma_deg]) beside the unlabelled data, or "
-            "alone with --method pilot; 'recording': those that the recording states.",
+            "alone with --method pilot; 'recording': those that the recording or campaign states; 'rotation': of a campaign "
+            "only by how much its table turned.",
         ),
     ] = None,
     rotations: Annotated[
@@ -109,6 +111,23 @@ def learn(
             help="With --waveform: the anchor is the target at this range, metres.",
         ),
     ] = None,
+    hold_out: Annotated[
+        int | None,
+        typer.Option(
+            "--hold-out",
+            metavar="N",
+            min=0,
+            help="Campaign: every N-th angle judges and teaches nothing; 0: none. Default 5.",
+        ),
+    ] = None,
+    response: Annotated[
+        str | None,
+        typer.Option(
+            "--response",
+            metavar="KIND",
+            help="Campaign, --method pilot: table of what depends on the angle: phase, full, none, or auto.",
+        ),
+    ] = None,
     seconds: Annotated[
         str | None, typer.Option("--seconds", metavar="S", help="How much to learn from (device: default 6).")
     ] = None,
@@ -139,12 +158,16 @@ def learn(
       hil learn rec.sigmf-meta --anchor 20@0:1 --anchor -35@2:3 --out array.h5
       hil learn rec.sigmf-meta --rotations table.csv --out array.h5
       hil learn rec.sigmf-meta --labels known.csv --method pilot --out array.h5
+      hil learn night --method pilot --out array.h5
       hil learn rec.sigmf-meta --method race --support -60:60 --out offered.h5
       hil learn echoes.sigmf-meta --waveform w.toml --method gain-phase-isac --anchor 20 --out array.h5
       hil learn responses.npz --array ula:8:0.5 --fc 2.45G --method gain-phase-isac --support -60:60 --out array.h5
     """
     from calib.registry import CSI_METHODS, method_names
+    from hil.campaign.folder import is_campaign
     from hil.jobs.learn import keep, learn_device, learn_recording
+    from hil.jobs.learn_campaign import LearnedCampaign, learn_campaign, write_bias
+    from hil.jobs.learn_campaign_labels import response_kind
     from hil.jobs.learn_csi import learn_responses, learn_waveform
     from hil.jobs.transmit import waveform_beside
     from hil.learning.csi import is_csi
@@ -183,6 +206,14 @@ def learn(
     if length_s is not None and not length_s > 0:
         raise ConfigError("must be positive", where="--seconds")
     path = Path(source.removeprefix("replay:"))
+    campaign = not is_device(source) and is_campaign(path)
+    if campaign:
+        _refuse_for_campaign(known, bool(anchor or rotations), seconds, waveform, method)
+    elif hold_out is not None or response is not None:
+        raise ConfigError(
+            "only for the folder of a campaign", where="--response" if hold_out is None else "--hold-out",
+            hint="leave the option out",
+        )  # fmt: skip
     if waveform is None and method in CSI_METHODS and not is_csi(path):
         waveform = waveform_beside(path)  # what `hil capture --transmit` sent
     _refuse_without_waveform(waveform, direct_path, anchor_range)
@@ -201,7 +232,13 @@ def learn(
             def progress(p: Progress) -> None:
                 status.update(f"learning: {p.stage}, excess {p.excess:+.2f}, {p.seconds:.1f} s")
 
-            if is_csi(path):
+            if campaign:
+                refuse_tuning(fc, fs, gain)
+                learned = learn_campaign(
+                    path, settings, labels=known, hold_out=5 if hold_out is None else hold_out,
+                    response=response_kind(response), array=array, truth=truth, progress=progress,
+                )  # fmt: skip
+            elif is_csi(path):
                 refuse_tuning(None, fs, gain)
                 _refuse_with_responses(truth, seconds)
                 _refuse_waveform(
@@ -237,8 +274,11 @@ def learn(
                 )
     kept = "" if earlier is None or learned.calibration is None else _set_aside(earlier, out)
     keep(learned, out)
+    bias = write_bias(learned, out) if isinstance(learned, LearnedCampaign) else None
     emit(json, learned.as_dict())
-    _show(learned)
+    show(learned)
+    if bias is not None:
+        console.print(f"wrote {bias}, the bias table", highlight=False)
     if kept:
         console.print(kept, highlight=False, markup=False)
     return 4 if learned.problem is not None else 0
@@ -294,6 +334,25 @@ def _refuse_with_responses(truth: Path | None, seconds: str | None) -> None:
             raise ConfigError("not for channel responses", where=option, hint="leave the option out")
 
 
+def _refuse_for_campaign(
+    known: LabelSource | None, turns: bool, seconds: str | None, waveform: Path | None, method: str
+) -> None:
+    _require_responses(method)
+    _refuse_waveform(waveform, "a campaign is learned from without its waveform", "leave the option out")
+    for option, given in (("--anchor or --rotations", turns), ("--seconds", seconds is not None)):
+        if given:
+            raise ConfigError(
+                "a campaign says itself where its table stood and for how long", where=option,
+                hint="leave the option out; known directions are those that hil sweep --emitter states: --labels recording",
+            )  # fmt: skip
+    if known is not None and known.rows is not None:
+        raise ConfigError(
+            "a campaign says itself where its table stood",
+            where="--labels",
+            hint="--labels recording or rotation",
+        )
+
+
 def _check_out(out: Path) -> Calibration | None:
     """The calibration that the file holds already. Raises ConfigError for what must not be replaced."""
     if not out.parent.is_dir():
@@ -324,43 +383,3 @@ def _set_aside(earlier: Calibration, out: Path) -> str:
     except OSError as err:
         raise ConfigError(f"cannot keep {out} as {other}: {err.strerror}", where="--out") from err
     return f"the calibration that {out} held is now {other}"
-
-
-def _show(learned: object) -> None:
-    from hil.jobs.learn import LearnedArray
-
-    assert isinstance(learned, LearnedArray)
-    result = learned.result
-    if result is not None and math.isfinite(result.score):
-        console.print(
-            f"score {result.score:.2f}, predicted from noise alone {result.predicted_score:.2f} "
-            f"(excess {result.excess:+.2f}); {result.n_angles} independent directions; {learned.seconds:.2f} s",
-            highlight=False,
-        )
-    if learned.race is not None:
-        _show_race(learned.race)
-    if result is not None:
-        for words in result.not_identifiable:
-            console.print(f"cannot be known from these data: {words}", highlight=False)
-        offer = learned.race.offer if learned.race is not None else None
-        for note in result.notes:
-            if note != offer:
-                console.print(f"note: {note}", highlight=False, markup=False)
-    if learned.outcome is not None:
-        errors = (learned.outcome.before, learned.outcome.after, learned.outcome.known)
-        row = ("direction error / degrees rms", *(_degrees(e["doa_rmspe_deg"]) for e in errors))
-        print_table(("", "nominal", "learned", "true array"), [row])
-    if learned.file:
-        offered = " (offered, not applied)" if learned.race is not None else ""
-        console.print(f"wrote {learned.file}{offered}", highlight=False)
-    if learned.problem is not None:
-        print_problem(learned.problem)
-
-
-def _degrees(value: float) -> str:
-    return f"{value:.4g}" if math.isfinite(value) else "-"
-
-
-def _show_race(race: RaceResult) -> None:
-    for line in (*race.table().splitlines(), race.held_out, race.offer):
-        console.print(line, highlight=False, markup=False)

@@ -25,6 +25,8 @@ from hil.learning.observe import CovarianceBatch
 
 #: `--labels recording`: the directions that the recording's segments state.
 FROM_RECORDING = "recording"
+#: `--labels rotation`, of a campaign: only by how much its table turned.
+FROM_ROTATION = "rotation"
 _COLUMNS = ("t0_s", "t1_s", "angle_deg")
 _EXTRA = ("elevation_deg", "sigma_deg")
 _MOST_ROWS = 100_000
@@ -41,12 +43,12 @@ class LabelSource:
 
 
 def read_labels(text: str) -> LabelSource:
-    """`recording`, or a CSV file `t0_s,t1_s,angle_deg[,elevation_deg][,sigma_deg]` with that header.
+    """`recording`, `rotation`, or a CSV file `t0_s,t1_s,angle_deg[,elevation_deg][,sigma_deg]` with that header.
 
     Seconds count from the first sample learned from, as for `--anchor`. Raises ConfigError: file, line, column.
     """
-    if text == FROM_RECORDING:
-        return LabelSource(None, "recording")
+    if text in (FROM_RECORDING, FROM_ROTATION):
+        return LabelSource(None, text)
     path = Path(text)
     try:
         with path.open("rb") as file:
@@ -151,6 +153,12 @@ class LabelTeacher:
         Raises ConfigError if none is left.
         """
         rows = self.source.rows
+        if self.source.where == FROM_ROTATION:
+            raise ConfigError(
+                "only a campaign says how its table turned",
+                where="--labels",
+                hint="--rotations table.csv says it",
+            )
         if rows is None:
             if recording is None:
                 raise ConfigError("a device states no directions", where="--labels", hint="--labels F.csv")

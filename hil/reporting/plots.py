@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hil.core.calibration import Calibration
 from hil.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,12 +51,18 @@ def save(figure: Figure, path: Path) -> None:
 
 def data_uri(figure: Figure) -> str:
     """PNG of the figure as a data: URI for a self-contained page."""
+    return "data:image/png;base64," + base64.b64encode(png(figure)).decode()
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as PNG, fine enough for print."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    figure.savefig(buffer, format="png", dpi=180)
+    return buffer.getvalue()
 
 
-def _style(ax: Axes) -> None:
+def style(ax: Axes) -> None:
+    """Light grid, open frame."""
     ax.grid(True, color="#dddddd", linewidth=0.6)
     ax.set_axisbelow(True)
     for side in ("top", "right"):
@@ -92,60 +97,9 @@ def spectrum_figure(
     ax.set_xlabel(PLANE_ANGLE if planar else LINE_ANGLE)
     ax.set_ylabel("MUSIC pseudo-spectrum / dB")
     ax.set_title(title)
-    _style(ax)
+    style(ax)
     ax.legend(frameon=False, loc="upper right")
     return figure
-
-
-def elements_figure(calibration: Calibration, truth_gain: NDArray[np.complex128] | None = None) -> Figure:
-    """Learned elements: circle radius = gain, segment = phase, arrow = position error (exaggeration stated)."""
-    from matplotlib.patches import Circle
-
-    imp, geometry = calibration.impairments, calibration.geometry
-    wavelength_m = 299_792_458.0 / calibration.fc_hz
-    nominal = geometry.positions_m[:, :2] / wavelength_m
-    moved = imp.position_error_m[:, :2] / wavelength_m
-    planar = geometry.kind != "line"
-    figure = new_figure(8.0, 6.0 if planar else 3.4)
-    ax = figure.add_subplot()
-    pitch = _smallest_distance(nominal)
-    scale = 0.33 * pitch / max(1.0, float(np.abs(imp.gain).max()))
-    exaggeration = 1.0 if not moved.any() else float(np.clip(0.4 * pitch / np.abs(moved).max(), 1.0, 20.0))
-    for m, (x, y) in enumerate(nominal):
-        radius, phase = scale * abs(imp.gain[m]), float(np.angle(imp.gain[m]))
-        ax.add_patch(Circle((x, y), radius, facecolor="#cfe3f5", edgecolor=CALIBRATED, linewidth=1.6))
-        ax.plot(
-            [x, x + radius * np.cos(phase)], [y, y + radius * np.sin(phase)], color=CALIBRATED, linewidth=2
-        )
-        if truth_gain is not None:
-            r, p = scale * abs(truth_gain[m]), float(np.angle(truth_gain[m]))
-            ax.plot(x + r * np.cos(p), y + r * np.sin(p), "x", color=KNOWN, markersize=7, markeredgewidth=1.8)
-        dx, dy = moved[m] * exaggeration
-        ax.annotate(
-            "", (x + dx, y + dy - 0.0), (x, y), arrowprops={"arrowstyle": "->", "color": ACCENT, "lw": 1.8}
-        )
-        ax.annotate(geometry.labels[m], (x, y - 0.46 * pitch), ha="center", fontsize=9)
-    ax.set_aspect("equal")
-    margin = 0.75 * pitch
-    ax.set_xlim(nominal[:, 0].min() - margin, nominal[:, 0].max() + margin)
-    ax.set_ylim(nominal[:, 1].min() - margin, nominal[:, 1].max() + margin)
-    ax.set_xlabel("x / wavelengths")
-    ax.set_ylabel("y / wavelengths")
-    truth = ", black cross = truth" if truth_gain is not None else ""
-    ax.set_title(
-        f"circle radius = gain, segment = phase, arrow = position error x {exaggeration:.1f}{truth}",
-        fontsize=10,
-    )
-    for side in ("top", "right"):
-        ax.spines[side].set_visible(False)
-    return figure
-
-
-def _smallest_distance(points: NDArray[np.float64]) -> float:
-    if len(points) < 2:
-        return 0.5
-    distance = np.linalg.norm(points[:, None] - points[None], axis=-1)
-    return float(distance[~np.eye(len(points), dtype=bool)].min()) or 0.5
 
 
 def history_figure(scores: Sequence[float], predicted: float) -> Figure:
@@ -160,7 +114,7 @@ def history_figure(scores: Sequence[float], predicted: float) -> Figure:
     ax.set_xticks(np.arange(1, len(scores) + 1, max(1, len(scores) // 12)))
     ax.set_xlabel("step of the search")
     ax.set_ylabel("median log null depth")
-    _style(ax)
+    style(ax)
     ax.legend(frameon=False)
     return figure
 
@@ -189,7 +143,7 @@ def doa_figure(
         ax.plot(time_s, angles, mark, color=colour, markersize=size, label=_first(name, angles))
     ax.set_xlabel("time / s")
     ax.set_ylabel("direction / degrees")
-    _style(ax)
+    style(ax)
     ax.legend(frameon=False, loc="upper right", ncols=3)
     return figure
 

@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from drivers.convert import convert
+from drivers.convert import wire_to_complex
 from hil.core.errors import DeviceTimeout, HilError, StreamStopped
 from hil.core.frame import Block, FrameFlag
 from hil.recorder import Recorder, RecordingSummary
+from hil.recorder.files import overloads
 from hil.recorder.metadata import Point
 
 _MOST_SNAPSHOTS = 1 << 16  # of a window go into its covariance
@@ -178,18 +179,19 @@ class _Wanted:
 
     def account(self, part: Block) -> None:
         """What was written just now."""
-        out = np.empty((part.wire.shape[1], part.n), np.complex64)
-        frame, clipped = convert(part, out)
+        m = part.wire.shape[1]
         if self._overloads is None or self._sum is None:
-            self._overloads = np.zeros(len(clipped), np.int64)
-            self._sum = np.zeros((len(clipped), len(clipped)), np.complex128)
-        self._overloads += clipped
+            self._overloads, self._sum = np.zeros(m, np.int64), np.zeros((m, m), np.complex128)
+        hit = overloads(part.wire, part.stream.device)
+        if hit is not None:
+            self._overloads += np.asarray(hit)
         self._epochs[part.stream.epoch.id] = None
         if self.got:  # a flag on the first block tells of what came before it
             self._overflow |= FrameFlag.OVERFLOW in part.flags
         room = min(_MOST_SNAPSHOTS - self._snapshots, part.n)
         if room > 0:
-            x = frame.samples[:, :room].astype(np.complex128)
+            samples, _ = wire_to_complex(part.wire[:room], part.stream.device.full_scale_bits)
+            x = samples.astype(np.complex128)
             self._sum += x @ x.conj().T
             self._snapshots += room
         self.got += part.n

@@ -1,0 +1,1 @@
+"""Responses that depend on the angle: what gains, positions and coupling leave, as tables."""
