@@ -1,4 +1,4 @@
-"""Phases of coherence epochs when only the table's turns are known: the room angle of the emitter is searched.
+"""What the table's turns tell without a direction: phases of coherence epochs, and whether stated directions are all wrong alike.
 
 An emitter that stands still at azimuth t_0 is seen at t_0 - h where the table stands at h. For a trial t_0 these are labels, and
 the pilot fit over all epochs (calib.pilot.fit) tells how well they explain the blocks; the t_0 that does so best also tells
@@ -89,6 +89,46 @@ def turns_from_rotation(
         best = best_of(middle + np.arange(-180.0, 180.0, 2 * _STEPS_DEG[0]))
     _, model, lab = fitted(best, len(heading_deg))
     return turns_of(model, lab, layout)
+
+
+def other_reading(
+    obs: Observations,
+    angle_deg: NDArray[np.float64],
+    geometry: ArrayGeometry,
+    fc_hz: float,
+    *,
+    epoch: NDArray[np.intp],
+    groups: Sequence[Sequence[int]],
+    prior: Prior | None = None,
+) -> str:
+    """What is wrong with all labels alike, in words, where an array of the stated kind explains the blocks but for that; or "".
+
+    angle_deg : (B,) stated directions of one emitter, seen by a line. Tried: all shifted by up to 30 degrees, all mirrored.
+    """
+    layout, prepared = sorted_blocks(obs, geometry, fc_hz, prior or Prior(), 1)
+    if not layout.is_line:
+        return ""
+    unknowns, parts = Unknowns(layout.nominal, layout.position_std), group_parts(groups, layout.order)
+
+    def cost(sign: int, shift_deg: float) -> float:
+        lab, _ = attach(
+            _labels(sign * angle_deg + shift_deg, epoch), prepared, line=True, epoch=epoch, parts=parts
+        )
+        lab = lab.only(_thinned(lab, _MOST_STATEMENTS))
+        model = solve(start(lab, unknowns), lab, unknowns, np.zeros(len(lab)), n_soft=8, n_hard=0)
+        now = nulls(model, lab)
+        return float(np.mean(np.log1p(now.depth / (lab.dof * now.variance))))
+
+    for sign in (1, -1):
+        best = 0.0
+        for step, reach in ((_STEPS_DEG[0], 5), *((s, 3) for s in _STEPS_DEG[1:])):
+            near = best + step * np.arange(-reach, reach + 1)
+            best = float(near[int(np.argmin([cost(sign, float(d)) for d in near]))])
+        if cost(sign, best) < _AT_NOISE and (sign < 0 or abs(best) > 2 * _STEPS_DEG[-1]):
+            if sign < 0:
+                return "the stated directions are mirrored: the table turns the other way, or the ports are in the opposite order"
+            return f"all stated directions are off by {-best:+.1f} degrees: check --emitter and --reference of the sweep"
+    return ""
 
 
 def _labels(angle_deg: NDArray[np.float64], epoch: NDArray[np.intp]) -> Labels:

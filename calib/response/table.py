@@ -21,6 +21,7 @@ _HOLE = 4.5
 _FOLD = 4
 _WORTH = 0.5  # of the misfit without it
 _QUANTILE = 0.9
+_GROSS = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,11 @@ class ResponseTable:
     def explains(self) -> bool:
         """What is left at angles left out is as little as an array without a table may leave."""
         return self.misfit < MAX_MISFIT
+
+    @property
+    def gross(self) -> bool:
+        """It mends so much that the array is rather another one than stated, or the angles are."""
+        return self.misfit_without > _GROSS
 
 
 def response_table(measured: MeasuredResponse, *, unit: bool | None = None) -> ResponseTable | None:

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from calib.observations import Observations
 from calib.pilot.labels import Interval, Labels
 from calib.pilot.sweep import SweepFit, calibrate_sweep
+from calib.pilot.turned import other_reading
 from calib.response.measured import measure
 from calib.response.table import ResponseTable, response_table
-from calib.result import GaugeRequest, LearnOptions, LearnResult
+from calib.result import GaugeRequest, LearnOptions, LearnResult, Prior
 from hil.campaign.folder import CampaignPoint
 from hil.core.errors import ConfigError
 from hil.core.gauge import Gauge, canonical
@@ -73,7 +74,7 @@ def _name(point: CampaignPoint, angle_deg: float) -> str:
 class SweepTeacher:
     """Callable with the signature of a method: pilot calibration with the labels of the points.
 
-    groups : channels that share an LO. fit, table : what was found, after the call.
+    groups : channels that share an LO. fit, table, wrong : what was found, and what is wrong with all labels, after the call.
     """
 
     blocks: SweepBlocks
@@ -81,6 +82,7 @@ class SweepTeacher:
     response: ResponseKind = "auto"
     fit: SweepFit | None = None
     table: ResponseTable | None = None
+    wrong: str = ""
 
     @property
     def name(self) -> str:
@@ -109,6 +111,10 @@ class SweepTeacher:
             n_sources=max(n_sources or 1, labels.most_per_block),
         )  # fmt: skip
         self.fit, result = fit, fit.result
+        if not result.converged and labels.most_per_block == 1:
+            self._why(result, obs, labels, geometry, fc_hz, options.get("prior"))
+            if self.wrong:
+                return result
         if self.response == "none":
             return result
         if fit.prepared.n_sources > 1:
@@ -122,6 +128,27 @@ class SweepTeacher:
             return result
         self._apply(self.table, measured.gain_factor, result, fc_hz)
         return result
+
+    def _why(
+        self, result: LearnResult, obs: Observations, labels: Labels, geometry: ArrayGeometry, fc_hz: float,
+        prior: Prior | None,
+    ) -> None:  # fmt: skip
+        """A table would take in whatever is wrong with all labels alike: look for that first."""
+        stated = np.full(obs.n_blocks, np.nan)
+        stated[labels.block] = np.rad2deg(labels.azimuth_rad[labels.group])
+        here = np.flatnonzero(np.isfinite(stated))
+        part = Observations(obs.covariance[here], obs.n_snapshots)
+        self.wrong = other_reading(
+            part,
+            stated[here],
+            geometry,
+            fc_hz,
+            epoch=self.blocks.epoch[here],
+            groups=self.groups,
+            prior=prior,
+        )
+        if self.wrong:
+            result.reason = self.wrong
 
     def _apply(
         self, table: ResponseTable, gain_factor: NDArray[np.float64], result: LearnResult, fc_hz: float
@@ -139,7 +166,14 @@ class SweepTeacher:
             f"the response depends on the angle: table of {kind} from {low:g} to {high:g} degrees, not extrapolated; "
             "outside it learn with --response none"
         )
-        if result.converged or not table.explains:
+        if result.converged:
+            return
+        if table.gross:
+            result.reason = (
+                f"gains and positions near the stated array explain little (null depth {table.misfit_without:.1g}): check "
+                "--array, the order of the ports, and --emitter and --reference of the sweep"
+            )
+        if table.gross or not table.explains:
             return
         result.converged, result.reason = True, ""
         result.excess, result.outlier_fraction = table.excess, table.outliers

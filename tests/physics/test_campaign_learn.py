@@ -203,6 +203,19 @@ def test_wrong_read_backs_are_named_and_left_out(make: Make) -> None:
     assert file_of(found).gauge.angle_sigma_deg < 0.02
 
 
+def test_directions_that_are_all_wrong_alike_are_not_hidden_in_a_table(make: Make) -> None:
+    """A table of responses could take in a wrong reference angle, or a table that counts the other way."""
+    shifted = make("shifted", 30, 4, misread=dict.fromkeys(range(len(EVEN_DEG)), 12.0))
+    found = learned(shifted, "pilot")
+    assert found.problem is not None
+    assert "off by -12.0 degrees: check --emitter and --reference" in str(found.problem)
+    mirrored = make("mirrored", 30, 4, misread={i: -2 * a for i, a in enumerate(EVEN_DEG)})
+    found = learned(mirrored, "pilot")
+    assert "the stated directions are mirrored" in str(found.problem)
+    assert file_of(found).impairments.angle_table_deg is None
+    assert "angles move against the stated turns" in str(learned(mirrored, "cold-start").problem)
+
+
 def test_the_tables_own_scatter_counts_in_the_sigmas(make: Make) -> None:
     rng = np.random.default_rng(4)
     wrong = {i: float(e) for i, e in enumerate(rng.normal(0, 0.1, len(EVEN_DEG)))}
@@ -220,7 +233,7 @@ def test_the_tables_own_scatter_counts_in_the_sigmas(make: Make) -> None:
 
 
 def test_two_emitters_at_a_time(make: Make) -> None:
-    folder = make("two", 28, 8, tuple(float(a) for a in range(-42, 43, 3)), room_deg=(-12.0, 17.0))
+    folder = make("two", 28, 8, tuple(float(a) for a in range(-42, 43, 3)), room_deg=(-12.0, 17.0), runs=2)
     found = learned(folder, "pilot")
     assert found.problem is None
     assert result_of(found).n_sources == 2
