@@ -24,6 +24,7 @@ from hil.core.errors import (
     ConfigError,
     DeviceError,
     HilError,
+    RecordingError,
     StreamStopped,
     UnsupportedSetting,
 )
@@ -111,7 +112,7 @@ class Sweep:
                         break
                     journal.append("lost", why=str(err))
                     fruitless = 0 if self.finished > before else fruitless + 1
-                    final = isinstance(err, UnsupportedSetting) or not isinstance(err, DeviceError)
+                    final = isinstance(err, UnsupportedSetting | RecordingError)
                     if final or fruitless >= _MOST_STARTS:
                         raise _resumable(err, self.folder) from err
                     pause_s = min(2.0**fruitless, _LONGEST_PAUSE_S)
