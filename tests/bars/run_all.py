@@ -16,6 +16,7 @@ def main() -> int:
     for script in (
         "main_job.py", "scene_table.py", "fault_table.py", "channel_table.py", "ofdm_chain.py --write", "soapy_rate.py", "soak.py",
         "gui_speed.py --minutes 30 --write", "window_pictures.py", "campaign_memory.py --write", "report_pictures.py",
+        "sweep_accuracy.py", "sweep_speed.py --write",
     ):  # fmt: skip
         name, *options = script.split()
         worst = max(
