@@ -88,7 +88,7 @@ def compare(
         peak_db, width_deg = _sharpness(batch, array, fc_hz, n_sources)
         fits.append(ArrayFit(_decibels(score), error_deg, peak_db, width_deg))
         predicted_db = _decibels(predicted)
-    out = Compared(calibration.id, len(batch), predicted_db, fits[0], fits[1])
+    out = Compared(calibration.id, len(prepared.index), predicted_db, fits[0], fits[1])
     return out if truth is None else _with_truth(out, batch, calibration, truth)
 
 

@@ -24,7 +24,7 @@ _CHUNK_BYTES = 1 << 18
 class PointFile:
     """A context manager; see `hil.processing.measure` for what it holds.
 
-    The same computation gives the same bytes: neither times nor names of machines are in it.
+    The same computation gives the same content: neither times nor names of machines are in it.
     """
 
     def __init__(
