@@ -10,7 +10,9 @@ ARGS ?=
 TORCH_INDEX ?=
 PYTEST_ARGS ?=
 RUN_DEBS := libiio0 libegl1 libgl1 libfontconfig1 libdbus-1-3 libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-shape0 libxcb-xkb1
-TEST_DEBS := $(RUN_DEBS) libiio-utils libhamlib-utils python3-soapysdr soapysdr-module-remote soapysdr-tools xvfb xdotool octave gcc libc6-dev
+TEST_DEBS := $(RUN_DEBS) libiio-utils libhamlib-utils python3-soapysdr soapysdr-module-remote soapysdr-tools xvfb xdotool
+# programs that read our exports; what they recommend (Java, manuals) is not needed
+READER_DEBS := octave gcc libc6-dev
 TEST_ENV := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 QT_QPA_PLATFORM=offscreen
 # what only computes would make those late that stream in real time: one after the other, two at a time each
 COMPUTING := tests/architecture tests/golden tests/physics tests/unit
@@ -71,7 +73,7 @@ define install_debs
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "hil: installing system packages:$$missing" >&2; \
-	    { DEBIAN_FRONTEND=noninteractive apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing; } >&2 </dev/null \
+	    { DEBIAN_FRONTEND=noninteractive apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(2) $$missing; } >&2 </dev/null \
 	      || echo "hil: could not install$$missing; what needs them says so" >&2; \
 	  else echo "hil: missing system packages; install them with: sudo apt-get install$$missing" >&2; fi; fi
 endef
@@ -81,6 +83,7 @@ system-run:
 
 system-test:
 	$(call install_debs,$(TEST_DEBS) $(if $(wildcard /usr/lib/python3*/ensurepip/__main__.py),,$(if $(filter python3,$(PYTHON)),$(if $(filter /usr/bin/%,$(shell command -v $(PYTHON))),python3-venv))))
+	$(call install_debs,$(READER_DEBS),--no-install-recommends)
 
 clean:
 	@rm -rf $(VENV) build dist site .pytest_cache .ruff_cache .hypothesis
