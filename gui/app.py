@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+INTERRUPTED = 130
 
 
 def show(
     device: str | None = None, array: str | None = None, support: str = "-60:60", rate_hz: float | None = None
 ) -> int:
-    """Open the window and run until it is closed. Returns the exit code.
+    """Open the window and run until it is closed, by hand or by SIGINT, SIGTERM or SIGHUP. Returns the exit code.
 
     device : connected, streamed and learned from at once; None: the window opens on the first steps with the simulated
     array. array : as --array. support : directions that the emitters fill, as --support. rate_hz : of the samples; None: the
@@ -36,6 +42,32 @@ def show(
                 station.configure(RxConfig(fs_hz=rate_hz))
             station.start()
             window.learning.start_or_stop()
-        return int(application.exec())
+        with _signals_close(window.close) as received:
+            code = int(application.exec())
+        return INTERRUPTED if received else code
     finally:
         station.close()
+
+
+@contextlib.contextmanager
+def _signals_close(close: Callable[[], object]) -> Iterator[list[int]]:
+    """Ctrl-C or a closed terminal ends the window as a click does, transmitter silent and files valid; yields those
+    that came. An exception raised in a slot would be printed and forgotten."""
+    from PySide6.QtCore import QTimer
+
+    received: list[int] = []
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        del frame
+        received.append(number)
+        QTimer.singleShot(0, close)
+
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [signal.Signals[name] for name in names]
+    taken = [n for n in numbers if signal.getsignal(n) is not signal.SIG_IGN]  # ignored: nohup
+    before = {number: signal.signal(number, on_signal) for number in taken}
+    try:
+        yield received
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
