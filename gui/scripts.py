@@ -121,8 +121,7 @@ def sweep_script(file: CampaignFile | None, folder: Path) -> str:
     for option, value in (("--fc", file.fc_hz), ("--fs", file.fs_hz)):
         words += [] if value is None else [option, f"{value:.10g}"]
     if isinstance(file.gain_db, tuple):
-        gains = file.gain_db[:1] if len(set(file.gain_db)) == 1 else file.gain_db
-        words += ["--gain", " ".join(f"{g:g}" for g in gains)]
+        words += ["--gain", _gains(file.gain_db)]
     return _join(*words, "--out", str(folder))
 
 
@@ -142,15 +141,19 @@ def array_words(stream: StreamInfo) -> str:
 
 
 def _tuning(stream: StreamInfo) -> list[str]:
-    gains = stream.gains_db[:1] if len(set(stream.gains_db)) == 1 else stream.gains_db
     return [
         "--fc",
         f"{stream.fc_hz:.10g}",
         "--fs",
         f"{stream.fs_hz:.10g}",
         "--gain",
-        " ".join(f"{g:g}" for g in gains),
+        _gains(stream.gains_db),
     ]
+
+
+def _gains(gains_db: tuple[float, ...]) -> str:
+    """As --gain takes them: one number where all are alike."""
+    return " ".join(f"{g:g}" for g in (gains_db[:1] if len(set(gains_db)) == 1 else gains_db))
 
 
 def _sending(sent: TransmitFacts) -> list[str]:

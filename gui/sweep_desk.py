@@ -23,9 +23,9 @@ from hil.campaign.plan_file import CampaignFile
 from hil.core.errors import ConnectionLost, DeviceStateError, HilError
 from hil.core.frame import StreamInfo
 from hil.session import Session
+from hil.session_stages import BlockSink
 from hil.sweep.prepare import prepare
 from hil.sweep.progress import SweepControl, SweepProgress
-from hil.sweep.receiver import BlockSink
 from hil.sweep.sweep import Sweep
 
 _JOIN_S = 10.0
@@ -61,9 +61,10 @@ class _Map:
     points: list[PointState] = field(default_factory=list)
     now: int | None = None
 
-    def take(self, progress: SweepProgress) -> None:
+    def take(self, progress: SweepProgress, *, finished: bool) -> None:
+        """finished : the point before is."""
         if self.now is not None and progress.index != self.now:
-            self.points[self.now] = "open"  # until the journal says more
+            self.points[self.now] = "done" if finished else "open"  # or bad, as the journal will say
         self.now = progress.index
         if progress.index is not None:
             self.points[progress.index] = "again" if progress.attempt else "now"
@@ -146,8 +147,9 @@ class SweepDesk:
     def _told(self, progress: SweepProgress) -> None:
         """In the sweep's thread."""
         view, before = self.view, self.view.progress
-        self._points.take(progress)
-        if before is None or (before.done, before.bad) != (progress.done, progress.bad):
+        finished = before is not None and progress.done > before.done
+        self._points.take(progress, finished=finished)
+        if before is None or before.bad != progress.bad:
             self._look()
         state = view.state if view.state == "ending" else "paused" if progress.stage == "paused" else "runs"
         self._set(

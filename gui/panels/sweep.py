@@ -49,6 +49,7 @@ class SweepPanel(Panel):
         super().__init__()
         self._station, self._desk = station, station.sweeps
         self._shown: SweepView | None = None
+        self._there = False
         self.angles = field("-60:60:5", "Table angles in degrees, first:last:step, or a list: -30,0,30")
         self.order, self.approach = _choice(ORDERS, _ORDER_TIP), _choice(APPROACHES, _APPROACH_TIP)
         self.samples = field("80k", "Samples per channel at each angle, e.g. 80k")
@@ -154,8 +155,9 @@ class SweepPanel(Panel):
         """Where it is."""
         del facts
         view = self._desk.view
-        there = is_campaign(Path(self.folder.text()).expanduser())
-        self.begin_button.setText("Resume sweep" if there else "Start sweep")
+        if self._shown is None or view.state != self._shown.state:
+            self._look()
+        self.begin_button.setText("Resume sweep" if self._there else "Start sweep")
         self.begin_button.setEnabled(not view.running)
         self.pause_button.setEnabled(view.state in ("runs", "paused"))
         self.pause_button.setText("Go on" if view.state == "paused" else "Pause")
@@ -186,9 +188,14 @@ class SweepPanel(Panel):
             fc_hz=stream.fc_hz, fs_hz=stream.fs_hz, gain_db=stream.gains_db,
         )  # fmt: skip
 
+    def _look(self) -> None:
+        """Whether the folder holds a campaign: not asked of the disk with every picture."""
+        self._there = is_campaign(Path(self.folder.text()).expanduser())
+
     def _changed(self) -> None:
         """The estimate follows what is typed."""
         view = self._desk.view
+        self._look()
         try:
             plan = self.plan()
         except HilError as err:

@@ -19,7 +19,7 @@ _MOST_LINE = 64 << 10
 
 
 class CampaignJournal:
-    """Appends events; `after append returned` neither a kill nor a power failure loses it. A context manager.
+    """Appends events; after `append` returned neither a kill nor a power failure loses one. A context manager.
 
     Only one program writes: the file is locked (released by the system when the program ends, however it ends).
     """

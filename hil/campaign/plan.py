@@ -9,6 +9,7 @@ import random
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from drivers.positioner.arrival import Approach
 from hil.core.errors import ConfigError
 
 MOST_POINTS = 100_000
@@ -16,7 +17,6 @@ MOST_EMITTERS = 16
 _MOST_SAMPLES = 1 << 40
 
 Order = Literal["up", "down", "random"]
-Approach = Literal["any", "cw", "ccw"]
 Layout = Literal["collection", "interleaved"]
 ORDERS: tuple[Order, ...] = ("up", "down", "random")
 APPROACHES: tuple[Approach, ...] = ("any", "cw", "ccw")

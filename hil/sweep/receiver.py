@@ -39,6 +39,3 @@ class Receiver(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None: ...
-
-
-__all__ = ["BlockSink", "Receiver"]

@@ -58,10 +58,13 @@ class SampleClock:
         """Monotonic time of the block's first sample, at the latest."""
         rate = block.stream.fs_hz
         end_ns = round((block.first_sample + block.n) / rate * 1e9)
-        self._seen.append((block.t_mono_ns, block.t_mono_ns - end_ns))
+        delay_ns = block.t_mono_ns - end_ns
+        while self._seen and self._seen[-1][1] >= delay_ns:
+            self._seen.pop()  # what is longer and older never counts again: the first one is the shortest
+        self._seen.append((block.t_mono_ns, delay_ns))
         while self._seen[0][0] < block.t_mono_ns - _CLOCK_S * 1e9:
             self._seen.popleft()
-        return round(block.first_sample / rate * 1e9) + min(offset for _, offset in self._seen)
+        return round(block.first_sample / rate * 1e9) + self._seen[0][1]
 
     def forget(self) -> None:
         """The counting begins anew."""
