@@ -148,6 +148,7 @@ class Session:
         recorder: stages.BlockSink | None = None,
         on_frame: stages.FrameSink | None = None,
         n_samples: int | None = None,
+        source_waits: bool = False,
     ) -> None:
         """Start streaming. The recorder is closed by `stop`.
 
@@ -155,6 +156,8 @@ class Session:
         on_frame : called in the DSP thread with every frame and its clip counts (M,); when it is too slow
             the oldest blocks are dropped and counted.
         n_samples : stop receiving after so many samples per channel.
+        source_waits : the source stands still while nobody reads it (a simulation at the pace of its reader): a slow
+            `recorder` or `on_frame` then slows it down, and nothing is lost.
         """
         if self._graph is not None:
             raise DeviceStateError("the session runs already", hint="stop it first")
@@ -168,11 +171,13 @@ class Session:
         branches: list[Stage] = []
         rings: list[BlockRing] = []
         if recorder is not None:
-            self._recorder, self._recording = recorder, self._recording_of(recorder, vital=True)
+            self._recorder = recorder
+            self._recording = self._recording_of(recorder, vital=True, source_waits=source_waits)
             branches.append(self._recording.stage)
             rings.append(self._recording.ring)
         if on_frame is not None:
-            dsp = stages.ring_for(stream, "reader -> dsp", Policy.DROP_OLDEST)
+            policy = Policy.BLOCK if source_waits else Policy.DROP_OLDEST
+            dsp = stages.ring_for(stream, "reader -> dsp", policy)
             rings.append(dsp)
             branches.append(
                 Stage("dsp", lambda stop: stages.process_frames(dsp, on_frame, self._overloads), closes=[dsp])
@@ -239,10 +244,13 @@ class Session:
             raise branch.error
         return summary
 
-    def _recording_of(self, recorder: stages.BlockSink, *, vital: bool) -> stages.Branch:
+    def _recording_of(
+        self, recorder: stages.BlockSink, *, vital: bool, source_waits: bool = False
+    ) -> stages.Branch:
         self._recordings += 1
         number = f" {self._recordings}" if self._recordings > 1 else ""
-        return stages.Branch(self.stream, f"recorder{number}", recorder.write, Policy.FAIL, vital=vital)
+        policy = Policy.BLOCK if source_waits else Policy.FAIL
+        return stages.Branch(self.stream, f"recorder{number}", recorder.write, policy, vital=vital)
 
     def wait(self, timeout_s: float) -> bool:
         """True once the asked samples are there; raises what a stage raised."""

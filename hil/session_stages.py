@@ -23,6 +23,8 @@ RING_S = 0.5
 RECORDER_RING_S = 2.0
 _RECORDER_RING_BYTES = 160e6
 _BLOCK_SAMPLES = 16384
+#: Longest pause of a consumer that a source which waits is held up by.
+_SOURCE_WAITS_S = 60.0
 
 FrameSink = Callable[[Frame, NDArray[np.int64]], None]
 
@@ -53,7 +55,7 @@ def ring_for(stream: StreamInfo, name: str, policy: Policy) -> BlockRing:
         seconds = max(RING_S, min(RECORDER_RING_S, _RECORDER_RING_BYTES / bytes_per_second))
     return BlockRing(
         name, n_slots=max(4, int(np.ceil(seconds * stream.fs_hz / samples))), block_samples=samples,
-        n_channels=stream.n_channels, wire=stream.device.wire, policy=policy,
+        n_channels=stream.n_channels, wire=stream.device.wire, policy=policy, deadline_s=_SOURCE_WAITS_S,
     )  # fmt: skip
 
 

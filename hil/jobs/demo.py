@@ -1,7 +1,8 @@
 """The main job: simulated array -> IIO network -> capture -> learn without labels -> calibration, report.
 
 The capture is one stream. Its first four fifths are offered to the live learner as they arrive, the last
-fifth is held out; nothing of the truth reaches the learner.
+fifth is held out; nothing of the truth reaches the learner. The array streams in real time; where the machine
+is too busy for that and samples are lost, the capture is made once more at the pace of the machine.
 """
 
 from __future__ import annotations
@@ -18,7 +19,14 @@ from drivers.sim import SimDevice
 from hil import store
 from hil.core.calibration import Calibration
 from hil.core.device import RxConfig, RxDevice
-from hil.core.errors import CalibrationError, ConfigError, ConnectionLost, DriverUnavailable, NotIdentifiable
+from hil.core.errors import (
+    CalibrationError,
+    CaptureOverrun,
+    ConfigError,
+    ConnectionLost,
+    DriverUnavailable,
+    NotIdentifiable,
+)
 from hil.core.frame import StreamInfo
 from hil.core.geometry import ArrayGeometry
 from hil.evaluation.outcome import Outcome, evaluate, report_content, spectrum_picture
@@ -45,7 +53,10 @@ CAPTURE_S = 5.5
 
 @dataclass(slots=True)
 class DemoResult:
-    """What `hil demo` reports; `problem` is what exit code 4 stands for."""
+    """What `hil demo` reports; `problem` is what exit code 4 stands for.
+
+    real_time : False if the machine was too busy and the samples came at its own pace.
+    """
 
     transport: str
     stream: StreamInfo
@@ -56,6 +67,7 @@ class DemoResult:
     outcome: Outcome
     files: dict[str, str]
     problem: CalibrationError | None = None
+    real_time: bool = True
     assumptions: list[str] = field(default_factory=list)
     health: list[HealthEvent] = field(default_factory=list)
 
@@ -77,6 +89,7 @@ class DemoResult:
             "samples_captured": self.session.samples,
             "samples_lost": self.session.lost,
             "lost_exact": self.session.lost_exact,
+            "real_time": self.real_time,
             "converged": bool(result and result.converged),
             "learn_seconds": self.learn_seconds,
             "compute_seconds": self.update.seconds,
@@ -112,10 +125,24 @@ def run_demo(
         scene_file.write_text(scene.to_toml(), encoding="utf-8")
     except OSError as err:
         raise ConfigError(f"cannot write to {out}: {err.strerror}", where="--out") from err
-    with _simulated_array(scene, scene_file, out, say) as (uri, transport, truth_path):
-        say(f"capturing {capture_s:g} s from {uri if isinstance(uri, str) else uri.info.uri}")
-        recording_file = out / "recording.sigmf-meta"
-        captured = _capture_and_learn(uri, scene, recording_file, settings, capture_s, say)
+    recording_file = out / "recording.sigmf-meta"
+
+    def attempt(*, real_time: bool) -> tuple[LiveOutcome, str, Path]:
+        with _simulated_array(scene, scene_file, out, say, real_time=real_time) as (uri, transport, truth):
+            say(f"capturing {capture_s:g} s from {uri if isinstance(uri, str) else uri.info.uri}")
+            return (
+                _capture_and_learn(uri, scene, recording_file, settings, capture_s, say, real_time),
+                transport,
+                truth,
+            )
+
+    real_time = True
+    try:
+        captured, transport, truth_path = attempt(real_time=True)
+    except CaptureOverrun as err:
+        say(f"{err}: this machine is too busy for real time; once more, as fast as it can take the samples")
+        real_time = False
+        captured, transport, truth_path = attempt(real_time=False)
     truth = read_truth(truth_path)
     geometry = captured.stream.geometry
     assert geometry is not None
@@ -130,7 +157,7 @@ def run_demo(
     files = {"recording": str(recording_file), "truth": str(truth_path), "scene": str(scene_file)}
     result = DemoResult(
         transport, captured.stream, captured.summary, captured.update, captured.learn_seconds, calibration, outcome,
-        files, problem, _assumptions(settings, captured.update), captured.health,
+        files, problem, real_time, _assumptions(settings, captured.update), captured.health,
     )  # fmt: skip
     if calibration is not None:
         _save(result, calibration, out)
@@ -188,7 +215,7 @@ def _accept(
 
 @contextlib.contextmanager
 def _simulated_array(
-    scene: Scene, scene_file: Path, out: Path, say: Say
+    scene: Scene, scene_file: Path, out: Path, say: Say, *, real_time: bool
 ) -> Iterator[tuple[str | RxDevice, str, Path]]:
     """(URI or device, "iio" or "sim", truth file); in-process only if libiio is missing."""
     try:
@@ -198,12 +225,12 @@ def _simulated_array(
     except DriverUnavailable as err:
         say(f"libiio is missing ({err}; {err.hint}): the simulated array runs in this process instead")
         truth = out / "truth.jsonl"
-        with contextlib.closing(ArrayEngine(scene, truth=truth)) as engine:
-            yield SimDevice(engine, f"sim:{scene_file}"), "sim", truth
+        with contextlib.closing(ArrayEngine(scene, truth=truth, free_running=not real_time)) as engine:
+            yield SimDevice(engine, f"sim:{scene_file}", free_running=not real_time), "sim", truth
         return
     say("starting the simulated array behind an IIO network context")
     try:
-        with serve(out, scene=scene_file, iio=free_address()) as server:
+        with serve(out, scene=scene_file, iio=free_address(), free_running=not real_time) as server:
             truth = out / "truth.jsonl"
             truth.unlink(missing_ok=True)
             server.truth.rename(truth)  # the open file moves with its name
@@ -213,7 +240,13 @@ def _simulated_array(
 
 
 def _capture_and_learn(
-    uri: str | RxDevice, scene: Scene, recording: Path, settings: LearnSettings, capture_s: float, say: Say
+    uri: str | RxDevice,
+    scene: Scene,
+    recording: Path,
+    settings: LearnSettings,
+    capture_s: float,
+    say: Say,
+    real_time: bool,
 ) -> LiveOutcome:
     receiver = scene.receiver
     session = open_session(
@@ -224,7 +257,9 @@ def _capture_and_learn(
     with session:
         total = round(capture_s * session.stream.fs_hz)
         recorder = Recorder(recording, session.stream, overwrite=True, expected_samples=total)
-        return run_live(session, settings, total, held_out(total), recorder=recorder, say=say)
+        return run_live(
+            session, settings, total, held_out(total), recorder=recorder, say=say, source_waits=not real_time
+        )
 
 
 def scene_geometry(scene: Scene) -> ArrayGeometry:

@@ -83,8 +83,11 @@ def run_live(
     *,
     recorder: Recorder | None = None,
     say: Say = lambda text: None,
+    source_waits: bool = False,
 ) -> LiveOutcome:
     """Stream `n_samples`, learn from the first `learn_samples` while they arrive.
+
+    source_waits : as in `Session.start`.
 
     Raises
     ------
@@ -95,7 +98,7 @@ def run_live(
     told = _Told(watched, say)
     with LiveLearner(session.stream, settings, target_s=target_s) as learner:
         tap = _Tap(learner, learn_samples, watched)
-        session.start(recorder=recorder, on_frame=tap, n_samples=n_samples)
+        session.start(recorder=recorder, on_frame=tap, n_samples=n_samples, source_waits=source_waits)
         try:
             _follow(session, learner, tap, learn_samples, say, told)
             update = learner.finish()

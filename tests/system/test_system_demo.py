@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import pytest
 from hil import store
 from hil.core.calibration import Calibration
 from hil.core.errors import DriverUnavailable
+from hil.core.frame import Block
+from hil.recorder import Recorder
 
 
 class _Links(HTMLParser):
@@ -44,23 +47,11 @@ def check_self_contained(page: Path) -> None:
             assert base64.b64decode(body)[:8] == b"\x89PNG\r\n\x1a\n"
 
 
-def _check_honest_loss(outcome: Any) -> None:
-    """A machine too busy for real time may lose samples; then the program says so and accepts nothing."""
-    assert outcome.code == 3, outcome
-    assert outcome.json["error"] == "CaptureOverrun", outcome
-    assert "lost" in outcome.json["reason"] or "keep up" in outcome.json["reason"], outcome
-
-
 def test_demo_learns_the_array_over_a_real_network_context(hil: Any) -> None:
-    done = None
-    for attempt in range(3):
-        done = hil("demo", "--no-gui", "--seed", 1, "--out", f"out {attempt} ü")
-        if done.code == 0:
-            break
-        _check_honest_loss(done)
-    assert done is not None
-    assert done.code == 0, f"samples lost three times: {done.json['reason']}"
+    done = hil("demo", "--no-gui", "--seed", 1, "--out", "out ü")
+    assert done.code == 0, done
     found = done.json
+    assert found["real_time"] in (True, False)  # False where this machine is too busy
     assert found["transport"] == "iio"
     assert found["n_elements"] == 8
     assert found["samples_lost"] == 0
@@ -86,6 +77,48 @@ def test_demo_learns_the_array_over_a_real_network_context(hil: Any) -> None:
     assert json.loads(files["recording"].read_text(encoding="utf-8"))["captures"]
 
 
+_SMALL = """
+seed = 3
+[array]
+n_elements = 4
+[receiver]
+fs_hz = 1.0e6
+[[emitter]]
+hop = { period_s = 0.004, min_deg = -60.0, max_deg = 60.0 }
+"""
+
+
+class _SlowDisk(Recorder):
+    """One write that takes longer than the recorder's ring of 2 s holds."""
+
+    late = False
+
+    def write(self, block: Block) -> None:
+        if not self.late:
+            self.late = True
+            time.sleep(4.0)
+        super().write(block)
+
+
+def test_demo_on_a_machine_too_slow_for_real_time_goes_on_at_its_pace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hil.jobs import demo
+    from sim_backend.scene import load_scene
+
+    monkeypatch.setattr(demo, "Recorder", _SlowDisk)
+    scene = tmp_path / "small.toml"
+    scene.write_text(_SMALL)
+    words: list[str] = []
+    result = demo.run_demo(load_scene(scene), tmp_path / "out", words.append, capture_s=4.0)
+    assert any("too busy for real time" in line for line in words)
+    assert result.problem is None
+    found = result.as_dict()
+    assert found["real_time"] is False
+    assert (found["samples_captured"], found["samples_lost"]) == (4_000_000, 0)
+    assert all(edge["dropped"] == 0 for edge in found["edges"].values())
+
+
 def test_demo_without_libiio_runs_in_process_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,10 +130,7 @@ def test_demo_without_libiio_runs_in_process_and_says_so(
 
     monkeypatch.setattr("drivers.iio.context.import_iio", missing)
     scene = tmp_path / "small.toml"
-    scene.write_text(
-        "seed = 3\n[array]\nn_elements = 4\n[receiver]\nfs_hz = 1.0e6\n"
-        "[[emitter]]\nhop = { period_s = 0.004, min_deg = -60.0, max_deg = 60.0 }\n"
-    )
+    scene.write_text(_SMALL)
     words: list[str] = []
     result = demo.run_demo(load_scene(scene), tmp_path / "out", words.append, capture_s=2.5)
     assert result.transport == "sim"
