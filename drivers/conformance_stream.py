@@ -132,7 +132,8 @@ def check_timeout(case: Case) -> None:
         began = time.monotonic()
         end = time.monotonic() + _CATCH_UP_S
         with must_raise("no block within the timeout", DeviceTimeout):
-            while time.monotonic() < end:  # blocks that are there already come at once, on a busy machine several
+            # blocks that are there already come at once, on a busy machine several
+            while time.monotonic() < end:
                 began = time.monotonic()
                 device.read(buffer, timeout_s)
         took = time.monotonic() - began
