@@ -23,6 +23,7 @@ METHODS: dict[str, str] = {
 #: f(csi, geometry, fc_hz, gauge, *, prior, seed, time_limit_s, progress, stop).
 CSI_METHODS: dict[str, str] = {
     "gain-phase-isac": "calib.methods.gain_phase_isac:learn_gain_phase",
+    "differentiable-omp": "calib.methods.differentiable_omp:learn_element_positions",
 }
 
 

@@ -7,11 +7,14 @@ from collections import deque
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from calib.registry import CSI_METHODS
 from gui.facts import Learning
 from gui.learn_compare import LEAST_BLOCKS, Compared, compare
 from hil.core.calibration import Calibration
 from hil.core.errors import HilError
 from hil.core.frame import Frame, StreamInfo
+from hil.core.waveform import Waveform
+from hil.jobs.learn_echoes_live import LiveEchoLearner
 from hil.learning.batch import to_calibration
 from hil.learning.live import LiveLearner
 from hil.learning.observe import CovarianceBatch, join
@@ -60,7 +63,7 @@ class LearnDesk:
     """
 
     def __init__(self) -> None:
-        self._learner: LiveLearner | None = None
+        self._learner: LiveLearner | LiveEchoLearner | None = None
         self._settings: LearnSettings | None = None
         self._method = ""
         self.state: Learning = "off"
@@ -83,12 +86,22 @@ class LearnDesk:
         self.offered = None
         self.state, self.words, self.remedy = "starting", "The learner starts.", ""
 
-    def begin(self, stream: StreamInfo, settings: LearnSettings) -> None:
-        """Start the process. Raises what refuses these settings."""
+    def begin(
+        self,
+        stream: StreamInfo,
+        settings: LearnSettings,
+        waveform: Waveform | None = None,
+        known: Calibration | None = None,
+    ) -> None:
+        """Start the process. waveform, known : what is transmitted, and the calibration in use, for methods that learn from
+        echoes. Raises what refuses these settings."""
         self.end()
         self.announce()
         try:
-            learner = LiveLearner(stream, settings)
+            if settings.method in CSI_METHODS:
+                learner = LiveEchoLearner(stream, settings, waveform, known)
+            else:
+                learner = LiveLearner(stream, settings)
             learner.start()
         except HilError as err:
             self.state, self.words, self.remedy = "refused", str(err), err.hint
@@ -100,7 +113,8 @@ class LearnDesk:
         self._blocks.clear()
         self._waiting = self.compared = None
         self._discarded = False
-        self.state, self.words = "learning", "Waiting for enough directions."
+        echoes = settings.method in CSI_METHODS
+        self.state, self.words = "learning", f"Waiting for enough {'echoes' if echoes else 'directions'}."
         self._learner = learner
 
     def end(self) -> None:

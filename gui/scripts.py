@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from calib.registry import CSI_METHODS
 from gui.echo_map import EchoView
 from gui.echoes import SCENE_WAVEFORM
 from gui.facts import TransmitFacts
@@ -27,8 +28,12 @@ def capture_script(uri: str, array: str | None, path: Path | None = None, second
 
 
 def learn_script(uri: str, array: str | None, settings: LearnSettings, seconds: float = 5.0) -> str:
-    """`hil learn` on the device."""
+    """`hil learn` on the device; for methods on echoes, on a recording of them."""
     words = ["hil", "learn", uri, "--seconds", f"{seconds:g}", *_array(array), "--method", settings.method]
+    before = ""
+    if settings.method in CSI_METHODS:
+        before = capture_script(uri, array, Path("echoes.sigmf-meta"), 1.0)
+        words = ["hil", "learn", "echoes.sigmf-meta", "--waveform", "w.toml", "--method", settings.method]
     words += ["--sources", "auto" if settings.n_sources is None else str(settings.n_sources)]
     if settings.support_deg is not None:
         low, high = settings.support_deg
@@ -37,7 +42,7 @@ def learn_script(uri: str, array: str | None, settings: LearnSettings, seconds: 
     for (degrees, begin, end), height in zip(settings.anchors_deg, heights, strict=True):
         at = "" if begin is None or end is None else f"@{begin:g}:{end:g}"
         words += ["--anchor", f"{degrees:g}" + (f"/{height:g}" if height else "") + at]
-    return _join(*words, "--out", "array.h5")
+    return _after(before, _join(*words, "--out", "array.h5"))
 
 
 def angle_delay_script(

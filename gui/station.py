@@ -331,7 +331,7 @@ class Station:
         return f"read back: {stream.fc_hz / 1e6:g} MHz, {stream.fs_hz / 1e6:g} MS/s, gain {gains} dB"
 
     def _learn(self, settings: LearnSettings) -> str:
-        self.desk.begin(self._present().stream, settings)
+        self.desk.begin(self._present().stream, settings, self.echoes.waveform, self.applied)
         return ""
 
     def _end_learning(self) -> str:

@@ -153,11 +153,9 @@ class Session:
         """Start streaming. The recorder is closed by `stop`.
 
         recorder : gets every block; losing one ends the session with CaptureOverrun.
-        on_frame : called in the DSP thread with every frame and its clip counts (M,); when it is too slow
-            the oldest blocks are dropped and counted.
+        on_frame : gets every frame and its clip counts (M,) in the DSP thread; too slow, it misses the oldest.
         n_samples : stop receiving after so many samples per channel.
-        source_waits : the source stands still while nobody reads it (a simulation at the pace of its reader): a slow
-            `recorder` or `on_frame` then slows it down, and nothing is lost.
+        source_waits : the source waits for its reader, as a simulation can: slow consumers miss nothing.
         """
         if self._graph is not None:
             raise DeviceStateError("the session runs already", hint="stop it first")
@@ -171,13 +169,13 @@ class Session:
         branches: list[Stage] = []
         rings: list[BlockRing] = []
         if recorder is not None:
-            self._recorder = recorder
-            self._recording = self._recording_of(recorder, vital=True, source_waits=source_waits)
+            keep = Policy.BLOCK if source_waits else Policy.FAIL
+            self._recorder, self._recording = recorder, self._recording_of(recorder, keep, vital=True)
             branches.append(self._recording.stage)
             rings.append(self._recording.ring)
         if on_frame is not None:
-            policy = Policy.BLOCK if source_waits else Policy.DROP_OLDEST
-            dsp = stages.ring_for(stream, "reader -> dsp", policy)
+            late = Policy.BLOCK if source_waits else Policy.DROP_OLDEST
+            dsp = stages.ring_for(stream, "reader -> dsp", late)
             rings.append(dsp)
             branches.append(
                 Stage("dsp", lambda stop: stages.process_frames(dsp, on_frame, self._overloads), closes=[dsp])
@@ -220,7 +218,7 @@ class Session:
         """
         if self._recorder is not None:
             raise DeviceStateError("a recording is made already", hint="stop it first")
-        self._grow(branch := self._recording_of(recorder, vital=False))
+        self._grow(branch := self._recording_of(recorder, Policy.FAIL, vital=False))
         self._recorder, self._recording = recorder, branch
 
     @property
@@ -244,13 +242,10 @@ class Session:
             raise branch.error
         return summary
 
-    def _recording_of(
-        self, recorder: stages.BlockSink, *, vital: bool, source_waits: bool = False
-    ) -> stages.Branch:
+    def _recording_of(self, recorder: stages.BlockSink, policy: Policy, *, vital: bool) -> stages.Branch:
         self._recordings += 1
-        number = f" {self._recordings}" if self._recordings > 1 else ""
-        policy = Policy.BLOCK if source_waits else Policy.FAIL
-        return stages.Branch(self.stream, f"recorder{number}", recorder.write, policy, vital=vital)
+        name = f"recorder {self._recordings}" if self._recordings > 1 else "recorder"
+        return stages.Branch(self.stream, name, recorder.write, policy, vital=vital)
 
     def wait(self, timeout_s: float) -> bool:
         """True once the asked samples are there; raises what a stage raised."""

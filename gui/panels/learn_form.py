@@ -6,11 +6,12 @@ from pathlib import Path
 
 from PySide6.QtWidgets import QComboBox, QFormLayout, QPushButton, QWidget
 
-from calib.registry import METHODS
+from calib.registry import CSI_METHODS, METHODS
 from gui.panels.parts import HEIGHT_PX, field
 from hil.core.errors import ConfigError
 from hil.learning.settings import (
     LearnSettings,
+    default_position_std,
     parse_anchor_elevations,
     parse_anchors,
     parse_sources,
@@ -27,9 +28,12 @@ class LearnForm(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.method = QComboBox()
-        self.method.addItems([name for name in METHODS if name not in _NOT_LIVE])
+        self.method.addItems([name for name in (*METHODS, *CSI_METHODS) if name not in _NOT_LIVE])
         self.method.setMinimumHeight(HEIGHT_PX)
-        self.method.setToolTip("As --method of hil learn; Race tries all of them")
+        self.method.setToolTip(
+            "As --method of hil learn; Race tries all that learn from emitters. From echoes of an OFDM waveform that is "
+            f"transmitted: {', '.join(CSI_METHODS)}, with the gains of the calibration in use"
+        )
         self.sources = QComboBox()
         self.sources.setEditable(True)
         self.sources.addItems(["1", "2", "3", "auto"])
@@ -57,9 +61,11 @@ class LearnForm(QWidget):
     def settings(self, method: str | None = None) -> LearnSettings:
         """What is asked for, with another method if one is given. Raises ConfigError, in the words of the form."""
         anchors = self.anchors.text().replace(";", " ").split()
+        method = method or self.method.currentText()
         try:
             found = LearnSettings(
-                method=method or self.method.currentText(),
+                method=method,
+                position_std_wavelengths=default_position_std(method),
                 n_sources=parse_sources(self.sources.currentText()),
                 support_deg=parse_support(self.support.text().strip() or None),
                 anchors_deg=parse_anchors(anchors),

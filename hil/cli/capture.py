@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from hil.cli.options import ArrayOption, FcOption, FsOption, GainOption, decibels, rx_config
+from hil.cli.options import (
+    ArrayOption,
+    CalibrationOption,
+    FcOption,
+    FsOption,
+    GainOption,
+    StaleOption,
+    decibels,
+    rx_config,
+)
 from hil.cli.output import JsonOption, console, emit
 from hil.core.errors import ConfigError
 from hil.core.units import format_si, parse_quantity
@@ -52,6 +62,37 @@ def capture(
     transmit: TransmitOption = None,
     tx_attenuation: TxAttenuationOption = None,
     tx_channel: TxChannelOption = None,
+    tx_beam: Annotated[
+        str | None,
+        typer.Option(
+            "--tx-beam",
+            metavar="A:B",
+            help="With --transmit and --calibration: send over all --tx-channel as a beam on these degrees. The gains of the "
+            "channels are measured first, from echoes.",
+        ),
+    ] = None,
+    communication: Annotated[
+        str | None,
+        typer.Option(
+            "--communication",
+            metavar="A:B",
+            help="With --tx-beam: a receiver of data is within these degrees.",
+        ),
+    ] = None,
+    eta: Annotated[
+        float | None,
+        typer.Option(
+            "--eta", metavar="0..1", help="With --communication: share of the power for sensing; default 0.5."
+        ),
+    ] = None,
+    phi: Annotated[
+        float | None,
+        typer.Option(
+            "--phi", metavar="DEG", help="With --communication: phase between both beams; default 0."
+        ),
+    ] = None,
+    calibration: CalibrationOption = None,
+    stale_ok: StaleOption = None,
     json: JsonOption = None,
 ) -> int:
     """Record samples of a device. Ctrl-C ends it early; the recording is then complete up to there.
@@ -64,6 +105,8 @@ def capture(
       hil capture iio:ip:192.168.2.1 rec.sigmf-collection --samples 1M --fc 2.45G --gain 30
       hil waveform new ofdm ofdm.toml
       hil capture iio:ip:192.168.2.1 rec.sigmf-meta --seconds 1 --transmit ofdm.toml --tx-attenuation 40
+      hil capture iio:ip:192.168.2.1 rec.sigmf-meta --seconds 1 --transmit ofdm.toml --tx-attenuation 40 \\
+        --tx-channel 0,1,2,3 --tx-beam -40:-20 --calibration array.h5
     """
     from hil.jobs.capture import capture_to_file
     from hil.session_summary import loss_words
@@ -75,6 +118,14 @@ def capture(
     if length_s is not None and not length_s > 0:
         raise ConfigError("must be positive", where="--seconds")
     request = transmit_request(transmit, tx_attenuation, tx_channel)
+    beam = beam_request(tx_beam, communication, eta, phi, calibration, stale_ok)
+    if beam is not None:
+        if request is None or len(request.channels or ()) < 2:
+            raise ConfigError(
+                "a beam needs a waveform and several transmit channels", where="--tx-beam",
+                hint="--transmit ofdm.toml --tx-channel 0,1,2,3",
+            )  # fmt: skip
+        request = replace(request, beam=beam)
     with Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[detail]}"), TimeRemainingColumn(),
         console=console, transient=True,
@@ -139,3 +190,57 @@ def _channels(text: str | None) -> tuple[int, ...] | None:
         raise ConfigError(
             f"{text!r} is not a list of channels", where="--tx-channel", hint="for example 0,1"
         ) from err
+
+
+def beam_request(
+    sector: str | None,
+    communication: str | None,
+    eta: float | None,
+    phi: float | None,
+    calibration: Path | None,
+    stale_ok: str | None,
+) -> Any:
+    """BeamRequest of the options, or None. Raises ConfigError."""
+    from hil.jobs.transmit_beam import BeamRequest
+
+    if sector is None:
+        for option, value in (
+            ("--communication", communication), ("--eta", eta), ("--phi", phi), ("--calibration", calibration),
+            ("--stale-ok", stale_ok),
+        ):  # fmt: skip
+            if value is not None:
+                raise ConfigError("only with --tx-beam", where=option, hint="leave the option out")
+        return None
+    if calibration is None:
+        raise ConfigError(
+            "the array is not known", where="--tx-beam",
+            hint="give its calibration: --calibration array.h5 (hil learn ... --method differentiable-omp)",
+        )  # fmt: skip
+    if communication is None and (eta is not None or phi is not None):
+        raise ConfigError(
+            "only with --communication",
+            where="--phi" if eta is None else "--eta",
+            hint="leave the option out",
+        )
+    if eta is not None and not 0 <= eta <= 1:
+        raise ConfigError(f"{eta:g} does not lie in 0..1", where="--eta")
+    sharing = 0.5 if communication is not None and eta is None else eta
+    return BeamRequest(
+        calibration, _sector(sector, "--tx-beam"),
+        None if communication is None else _sector(communication, "--communication"),
+        1.0 if sharing is None else sharing, phi or 0.0, stale_ok,
+    )  # fmt: skip
+
+
+def _sector(text: str, where: str) -> tuple[float, float]:
+    try:
+        low, high = (parse_quantity(part, where=where, unit="degrees") for part in text.split(":"))
+    except ValueError:
+        low, high = 0.0, 0.0
+    if not -90 <= low < high <= 90:
+        raise ConfigError(
+            f"{text!r} is not a sector",
+            where=where,
+            hint="two broadside angles in degrees, low one first: -40:-20",
+        )
+    return low, high

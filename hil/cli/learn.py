@@ -8,6 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hil.cli.learn_refusals import (
+    refuse_for_campaign,
+    refuse_receivers,
+    refuse_waveform,
+    refuse_with_responses,
+    refuse_without_waveform,
+    require_responses,
+)
 from hil.cli.learn_words import show
 from hil.cli.options import (
     ArrayOption,
@@ -15,6 +23,7 @@ from hil.cli.options import (
     FsOption,
     GainOption,
     SourcesOption,
+    StaleOption,
     is_device,
     refuse_tuning,
     rx_config,
@@ -111,6 +120,16 @@ def learn(
             help="With --waveform: the anchor is the target at this range, metres.",
         ),
     ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            "--calibration",
+            metavar="FILE",
+            help="Known receivers: gains and delays of this file, of the same epoch, are divided out first and kept. "
+            "--method differentiable-omp or gain-phase-isac.",
+        ),
+    ] = None,
+    stale_ok: StaleOption = None,
     hold_out: Annotated[
         int | None,
         typer.Option(
@@ -162,17 +181,19 @@ def learn(
       hil learn rec.sigmf-meta --method race --support -60:60 --out offered.h5
       hil learn echoes.sigmf-meta --waveform w.toml --method gain-phase-isac --anchor 20 --out array.h5
       hil learn responses.npz --array ula:8:0.5 --fc 2.45G --method gain-phase-isac --support -60:60 --out array.h5
+      hil learn echoes.sigmf-meta --method differentiable-omp --calibration gains.h5 --support -60:60 --out array.h5
     """
     from calib.registry import CSI_METHODS, method_names
     from hil.campaign.folder import is_campaign
     from hil.jobs.learn import keep, learn_device, learn_recording
     from hil.jobs.learn_campaign import LearnedCampaign, learn_campaign, write_bias
     from hil.jobs.learn_campaign_labels import response_kind
-    from hil.jobs.learn_csi import learn_responses, learn_waveform
+    from hil.jobs.learn_csi import KnownReceivers, learn_responses, learn_waveform
     from hil.jobs.transmit import waveform_beside
     from hil.learning.csi import is_csi
     from hil.learning.settings import (
         LearnSettings,
+        default_position_std,
         parse_anchor_elevations,
         parse_anchors,
         parse_sources,
@@ -193,7 +214,7 @@ def learn(
             hint="leave the option out, or leave --method out",
         )  # fmt: skip
     if positions is None:
-        positions = 0.0 if method in CSI_METHODS else 0.1
+        positions = default_position_std(method)
     if not 0 <= positions < 10:
         raise ConfigError("must be between 0 and 10 wavelengths", where="--position-std")
     earlier = _check_out(out)
@@ -208,7 +229,7 @@ def learn(
     path = Path(source.removeprefix("replay:"))
     campaign = not is_device(source) and is_campaign(path)
     if campaign:
-        _refuse_for_campaign(known, bool(anchor or rotations), seconds, waveform, method)
+        refuse_for_campaign(known, bool(anchor or rotations), seconds, waveform, method)
     elif hold_out is not None or response is not None:
         raise ConfigError(
             "only for the folder of a campaign", where="--response" if hold_out is None else "--hold-out",
@@ -216,10 +237,12 @@ def learn(
         )  # fmt: skip
     if waveform is None and method in CSI_METHODS and not is_csi(path):
         waveform = waveform_beside(path)  # what `hil capture --transmit` sent
-    _refuse_without_waveform(waveform, direct_path, anchor_range)
+    refuse_without_waveform(waveform, direct_path, anchor_range)
+    receivers = None if calibration is None else KnownReceivers(calibration, stale_ok)
+    refuse_receivers(calibration, stale_ok, method, labels)
     if is_device(source) and not source.startswith("replay:"):
-        _require_responses(method)
-        _refuse_waveform(
+        require_responses(method)
+        refuse_waveform(
             waveform, "a device is not demodulated while it learns", "record it first: hil capture"
         )
         learned = learn_device(
@@ -240,13 +263,11 @@ def learn(
                 )  # fmt: skip
             elif is_csi(path):
                 refuse_tuning(None, fs, gain)
-                _refuse_with_responses(truth, seconds)
-                _refuse_waveform(
-                    waveform, "channel responses are demodulated already", "leave the option out"
-                )
+                refuse_with_responses(truth, seconds)
+                refuse_waveform(waveform, "channel responses are demodulated already", "leave the option out")
                 learned = learn_responses(
                     path, settings, array=array, labels=known, progress=progress,
-                    fc_hz=rx_config(fc, None, None).fc_hz,
+                    fc_hz=rx_config(fc, None, None).fc_hz, receivers=receivers,
                 )  # fmt: skip
             elif waveform is not None:
                 refuse_tuning(fc, fs, gain)
@@ -258,10 +279,10 @@ def learn(
                 learned = learn_waveform(
                     path, waveform, settings, array=array, seconds=length_s, labels=known, progress=progress,
                     direct="auto" if direct_path is None else "yes" if direct_path else "no",
-                    anchor_range_m=anchor_range,
+                    anchor_range_m=anchor_range, receivers=receivers,
                 )  # fmt: skip
             else:
-                _require_responses(method)
+                require_responses(method)
                 refuse_tuning(fc, fs, gain)
                 learned = learn_recording(
                     path,
@@ -303,54 +324,6 @@ def _labels(text: str | None, method: str, others: bool) -> LabelSource | None:
             hint="--method pilot, or leave --method out",
         )
     return read_labels(text)
-
-
-def _require_responses(method: str) -> None:
-    from calib.registry import CSI_METHODS
-
-    if method in CSI_METHODS:
-        raise ConfigError(
-            f"{method} learns from OFDM channel responses", where="--method",
-            hint="give a recording with --waveform F, or their file as INPUT: responses.npz",
-        )  # fmt: skip
-
-
-def _refuse_waveform(waveform: Path | None, why: str, hint: str) -> None:
-    if waveform is not None:
-        raise ConfigError(why, where="--waveform", hint=hint)
-
-
-def _refuse_without_waveform(
-    waveform: Path | None, direct_path: bool | None, anchor_range: float | None
-) -> None:
-    for option, value in (("--direct-path", direct_path), ("--anchor-range", anchor_range)):
-        if value is not None and waveform is None:
-            raise ConfigError("only with --waveform", where=option, hint="leave the option out")
-
-
-def _refuse_with_responses(truth: Path | None, seconds: str | None) -> None:
-    for option, value in (("--truth", truth), ("--seconds", seconds)):
-        if value is not None:
-            raise ConfigError("not for channel responses", where=option, hint="leave the option out")
-
-
-def _refuse_for_campaign(
-    known: LabelSource | None, turns: bool, seconds: str | None, waveform: Path | None, method: str
-) -> None:
-    _require_responses(method)
-    _refuse_waveform(waveform, "a campaign is learned from without its waveform", "leave the option out")
-    for option, given in (("--anchor or --rotations", turns), ("--seconds", seconds is not None)):
-        if given:
-            raise ConfigError(
-                "a campaign says itself where its table stood and for how long", where=option,
-                hint="leave the option out; known directions are those that hil sweep --emitter states: --labels recording",
-            )  # fmt: skip
-    if known is not None and known.rows is not None:
-        raise ConfigError(
-            "a campaign says itself where its table stood",
-            where="--labels",
-            hint="--labels recording or rotation",
-        )
 
 
 def _check_out(out: Path) -> Calibration | None:

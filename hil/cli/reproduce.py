@@ -14,7 +14,9 @@ from hil.core.errors import ConfigError
 
 
 def reproduce(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="diffmusic, gain-phase-isac or cold-start.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="diffmusic, gain-phase-isac, e2e-isac or cold-start.")
+    ],
     quick: Annotated[bool, typer.Option("--quick", help="Fewer arrays and blocks: minutes.")] = False,
     with_baselines: Annotated[
         bool, typer.Option("--with-baselines", help="Also train the slow published baselines.")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hil.core.device import RxConfig
+from hil.core.device import RxConfig, TxConfig
 from hil.core.errors import CaptureOverrun, ConfigError, HilError, RecordingError
 from hil.core.frame import StreamInfo
 from hil.core.geometry import parse_array
@@ -21,11 +21,15 @@ from hil.jobs.transmit import (
     begin_transmitting,
     check_copies,
     remove_copies,
+    told,
 )
 from hil.jobs.watched import Watched, can_watch
 from hil.recorder import Recorder, RecordingSummary
 from hil.recorder.files import existing, parse_path
 from hil.session import Session, SessionSummary, open_session
+
+if TYPE_CHECKING:
+    from hil.jobs.transmit_beam import FirstSamples
 
 Progress = Callable[[int, int, str], None]
 
@@ -110,6 +114,10 @@ def capture_to_file(
         if total < 1:
             raise ConfigError("shorter than one sample", where="--seconds")
         transmitted = None
+        if copy is not None and transmit is not None and transmit.beam is not None:
+            return _capture_with_beam(
+                session, transmit, copy, out, total, overwrite, keep_gaps, progress, say
+            )
         if copy is not None and transmit is not None:
             transmitted = begin_transmitting(session, transmit, copy, say)
         recorder = Recorder(
@@ -158,6 +166,82 @@ def _record(
     recording = summary.recording or recorder.close()
     health = [event.as_dict() for event in watched.events] if watched is not None else []
     return CaptureResult(recording, summary, session.stream, interrupted, transmitted, health)
+
+
+def _capture_with_beam(
+    session: Session,
+    request: TransmitRequest,
+    copy: WaveformCopy,
+    out: Path,
+    total: int,
+    overwrite: bool,
+    keep_gaps: bool,
+    progress: Progress | None,
+    say: Say,
+) -> CaptureResult:
+    """Measure the transmit channels, send the beam, record: one run, so that no phase changes in between."""
+    from hil.jobs import transmit_beam as beams
+
+    assert request.beam is not None
+    plan = beams.plan_beam(request.beam, request.channels or (0,), session.stream)
+    want = TxConfig(attenuation_db=request.attenuation_db, channels=request.channels)
+    taken, passing = beams.begin_sounding(session, copy.waveform, want)
+    transmitted = told(request, copy, taken, say)
+    session.start(on_frame=passing)
+    heard = passing.samples(session)
+    beam = beams.measured_beam(heard, copy.waveform, plan, session.stream)
+    beams.send_beam(session, copy.waveform, beam, want)
+    say(
+        f"transmit gains from {beam.gains.n_echoes} echoes, to {beam.gains.sigma_deg:.2g} degrees; the beam is on"
+    )
+    beams.wait_until_new(session)
+    transmitted = replace(transmitted, beam=beam.as_dict())
+    recorder = Recorder(
+        out, session.stream, policy="gap" if keep_gaps else "fail", overwrite=overwrite, expected_samples=total,
+        extras={"hil:transmitted": transmitted.as_dict()},
+    )  # fmt: skip
+    try:
+        copy.write()
+        watched = Watched(session.stream, recorder=recorder) if can_watch(session.stream) else None
+        passing.then = watched
+        first = beams.FirstSamples(recorder, total)
+        session.record(first)
+        interrupted = _until_recorded(session, first, total, progress, watched, say)
+        lost = session.recording_error
+        summary = session.stop()
+        _tell_health(watched, say)
+        if lost is not None:
+            _tell_kept(lost, summary, recorder.path)
+            raise lost
+        recording = summary.recording or recorder.close()
+        health = [event.as_dict() for event in watched.events] if watched is not None else []
+        return CaptureResult(recording, summary, session.stream, interrupted, transmitted, health)
+    finally:
+        if recorder.discard_empty():
+            copy.remove()
+
+
+def _until_recorded(
+    session: Session,
+    first: FirstSamples,
+    total: int,
+    progress: Progress | None,
+    watched: Watched | None,
+    say: Say,
+) -> bool:
+    """Until all samples are recorded, or something ended it; True if that was the user."""
+    began, at = time.monotonic(), session.samples
+    try:
+        while not first.done.wait(0.1) and session.recording_error is None and not session.wait(0.0):
+            if watched is not None:
+                watched.tick()
+                _tell_health(watched, say)
+            if progress is not None:
+                rate = (session.samples - at) / max(time.monotonic() - began, 1e-3)
+                progress(min(session.samples - at, total), total, format_si(rate, "S/s", 3))
+    except KeyboardInterrupt:
+        return True
+    return False
 
 
 def _tell_health(watched: Watched | None, say: Say) -> None:

@@ -7,12 +7,15 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hil.core.device import TxConfig
 from hil.core.errors import ConfigError, RecordingError
 from hil.core.waveform import Waveform, load_waveform
 from hil.session import Session
+
+if TYPE_CHECKING:
+    from hil.jobs.transmit_beam import BeamRequest
 
 #: What a copy beside a recording is called after the recording's name: settings, or settings and samples.
 _ENDINGS = (".waveform.toml", ".waveform.sigmf-meta")
@@ -28,12 +31,13 @@ class TransmitRequest:
     Attributes
     ----------
     file : of the waveform. attenuation_db : one value, one per channel, or None for the greatest one.
-    channels : transmit channels, or None for the first.
+    channels : transmit channels, or None for the first. beam : to send with different weights over them, or None.
     """
 
     file: Path
     attenuation_db: tuple[float, ...] | float | None = None
     channels: tuple[int, ...] | None = None
+    beam: BeamRequest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class Transmitted:
     Attributes
     ----------
     waveform : name of the copy beside the recording. sha256 : of the waveform's file (SigMF: of its samples).
-    attenuation_db, channels, fc_hz : as read back.
+    attenuation_db, channels, fc_hz : as read back. beam : weights of the channels and what they were made from, or None.
     """
 
     waveform: str
@@ -51,6 +55,7 @@ class Transmitted:
     attenuation_db: tuple[float, ...]
     channels: tuple[int, ...]
     fc_hz: float
+    beam: dict[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON and the recording."""
@@ -60,6 +65,7 @@ class Transmitted:
             "attenuation_db": list(self.attenuation_db),
             "channels": list(self.channels),
             "fc_hz": self.fc_hz,
+            **({} if self.beam is None else {"beam": self.beam}),
         }
 
 
@@ -134,7 +140,11 @@ def begin_transmitting(
 ) -> Transmitted:
     """Send the waveform until the session stops. Raises ConfigError (another rate), UnsupportedSetting, DeviceError."""
     want = TxConfig(attenuation_db=request.attenuation_db, channels=request.channels)
-    taken = session.transmit(copy.waveform, want)
+    return told(request, copy, session.transmit(copy.waveform, want), say)
+
+
+def told(request: TransmitRequest, copy: WaveformCopy, taken: TxConfig, say: Say) -> Transmitted:
+    """What is sent with the settings that were read back."""
     quiet = at_the_greatest(request, taken)
     if quiet:
         say(quiet)

@@ -20,6 +20,8 @@ _NOT_CONVERGED_HINTS = {
     "pilot": "check the labels against each other and the array, or add known directions",
     "weiss-friedlander": "it needs exact positions and small phase errors: --method cold-start needs neither",
     "gain-phase-isac": "give more blocks, or check --array and the sectors of the targets",
+    "differentiable-omp": "the receivers' gains must be known in this epoch: learn them first, --method cold-start (or "
+    "gain-phase-isac where the positions are right), and give that file: --calibration gains.h5",
 }
 
 
@@ -145,6 +147,8 @@ def require_good(
             )
         elif settings.method == "gain-phase-isac":
             hint = "give --support A:B (targets spread evenly over their sectors) or --anchor DEG"
+        elif settings.method == "differentiable-omp":
+            hint = "give --support A:B (targets fill it evenly up to its edges), or --anchor DEG far from broadside"
         if settings.rotations and result.notes:
             hint = "; ".join(n for n in result.notes if n.startswith(("turn ", "add ", "the turns "))) or hint
         raise NotIdentifiable(

@@ -29,7 +29,7 @@ _SLOT_ITEMS = 64
 
 
 @contextmanager
-def _quiet_child() -> Iterator[None]:
+def quiet_child() -> Iterator[None]:
     """Environment of a child whose BLAS must not fight the capture for two cores, and which leaves Ctrl-C to us."""
     main_thread = threading.current_thread() is threading.main_thread()
     on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN) if main_thread else None
@@ -92,7 +92,7 @@ class LiveLearner:
     def start(self) -> None:
         """Start the process and wait until it is ready (importing takes about a second)."""
         try:
-            with _quiet_child():
+            with quiet_child():
                 self._process.start()
             self._child.close()
             if not self._connection.poll(_START_TIMEOUT_S):

@@ -165,7 +165,7 @@ def learner_main(job: LearnJob, connection: Connection) -> None:
     """Entry point of the process; ends when the connection closes or the parent dies."""
     from threadpoolctl import threadpool_limits
 
-    _stand_back()
+    stand_back()
     with threadpool_limits(1), connection:
         gathered = _Gathered(job)
         try:
@@ -186,7 +186,7 @@ def learner_main(job: LearnJob, connection: Connection) -> None:
             reader.close()
 
 
-def _stand_back() -> None:
+def stand_back() -> None:
     """Run 10 nice levels below the capture: where its threads may be preferred, at the usual level."""
     if prefer_this_thread():
         os.setpriority(os.PRIO_PROCESS, 0, 0)

@@ -66,6 +66,11 @@ class LearnSettings:
         return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()
 
 
+def default_position_std(method: str) -> float:
+    """Expected spread of position errors in wavelengths where nobody says one; 0: the method takes them as exact."""
+    return 0.0 if method == "gain-phase-isac" else 0.1
+
+
 def parse_support(text: str | None) -> tuple[float, float] | None:
     """`A:B` in degrees -> (A, B). Raises ConfigError."""
     if text is None:

@@ -10,6 +10,7 @@ from hil.reproduce.experiment import Experiment
 EXPERIMENTS: dict[str, str] = {
     "cold-start": "hil.reproduce.cold_start",
     "diffmusic": "hil.reproduce.diffmusic",
+    "e2e-isac": "hil.reproduce.e2e_isac",
     "gain-phase-isac": "hil.reproduce.gain_phase_isac",
 }
 

@@ -1,0 +1,1 @@
+"""Multi-target sensing and communication with one array: beams, matching pursuit, learning of the array."""
