@@ -22,7 +22,7 @@ def main() -> int:
         worst = max(
             worst, subprocess.run([sys.executable, str(HERE / name), *options], check=False).returncode
         )
-    for name in ("cold-start", "diffmusic", "gain-phase-isac"):
+    for name in ("cold-start", "diffmusic", "gain-phase-isac", "e2e-isac"):
         command = [sys.executable, "-P", "-m", "hil.cli", "reproduce", name, "--strict"]
         done = subprocess.run([*command, "--out", f"docs/reproduced/{name}"], cwd=ROOT, check=False)
         worst = max(worst, done.returncode)
