@@ -12,7 +12,9 @@ from tests.bars.ofdm_chain import run_case
 from tests.bars.ofdm_chain_scenes import draw_case
 
 
-@pytest.mark.parametrize(("transport", "seed"), [("iio", 102), ("soapy", 105)])
+@pytest.mark.parametrize(
+    ("transport", "seed"), [("iio", 102), pytest.param("soapy", 105, marks=pytest.mark.slow)]
+)
 def test_hidden_targets_are_found_with_an_array_taught_by_echoes(
     tmp_path: Path, transport: str, seed: int
 ) -> None:

@@ -201,6 +201,7 @@ def test_what_the_table_does_not_reach_is_left_out_and_the_rest_is_done(tmp_path
     assert not again.campaign.bad
 
 
+@pytest.mark.slow
 def test_a_table_that_is_dead_ends_the_sweep_and_condemns_no_point(tmp_path: Path, scene: Path) -> None:
     plan = _plan(stall_s=0.5, retries=0)
     with pytest.raises(DeviceError) as caught:
