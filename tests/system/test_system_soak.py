@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).resolve().parents[1] / "bars" / "soak.py"
-SECONDS = 15
+SECONDS = 25
 
 
 @pytest.mark.timeout(400)
