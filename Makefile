@@ -26,9 +26,10 @@ run: system-run $(VENV)/.run
 	@$(BIN)/hil demo $(ARGS)
 
 test: system-test $(VENV)/.test
-	@$(MAKE) --no-print-directory lint
-	@failed=0; \
+	@failed=0; log=$$(mktemp); \
+	  $(MAKE) --no-print-directory lint >"$$log" 2>&1 & lint=$$!; trap 'kill $$lint 2>/dev/null; rm -f "$$log"' EXIT; \
 	  $(TEST_ENV) $(BIN)/python -m pytest -m "not slow and not hardware" -n 2 $(COMPUTING) $(PYTEST_ARGS) || failed=1; \
+	  wait $$lint || failed=1; cat "$$log"; \
 	  $(TEST_ENV) $(BIN)/python -m pytest -m "not slow and not hardware" -n 2 --dist loadfile $(STREAMING) $(PYTEST_ARGS) || failed=1; \
 	  exit $$failed
 

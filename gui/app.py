@@ -5,20 +5,25 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import FrameType
 
 INTERRUPTED = 130
 
 
 def show(
-    device: str | None = None, array: str | None = None, support: str = "-60:60", rate_hz: float | None = None
+    device: str | None = None,
+    array: str | None = None,
+    support: str = "-60:60",
+    rate_hz: float | None = None,
+    networks: Sequence[Path] = (),
 ) -> int:
     """Open the window and run until it is closed, by hand or by SIGINT, SIGTERM or SIGHUP. Returns the exit code.
 
     device : connected, streamed and learned from at once; None: the window opens on the first steps with the simulated
     array. array : as --array. support : directions that the emitters fill, as --support. rate_hz : of the samples; None: the
-    device's own.
+    device's own. networks : files of hil train, loaded.
     """
     from PySide6.QtWidgets import QApplication
 
@@ -36,6 +41,8 @@ def show(
     try:
         window = StationWindow(station, device or "sim:", array, support, guided=True)
         window.show()
+        for path in networks:
+            window.load_network(path)
         if device is not None:
             window.controls.connect_to(device, array or "")
             if rate_hz is not None:

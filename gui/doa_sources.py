@@ -23,12 +23,14 @@ from hil.dsp.response import ArrayResponse
 if TYPE_CHECKING:
     from gui.echo_map import EchoMap
     from gui.echoes import Echoes
+    from gui.networks import Networks
 
-Need = Literal["waveform", "calibration"]
+Need = Literal["waveform", "calibration", "network"]
 #: What the user has to do where a need is not met.
 NEEDS: dict[Need, str] = {
     "waveform": "a known waveform: choose the one that is sent",
     "calibration": "a calibrated array: learn it, or load a calibration",
+    "network": "a trained network: Load network in the menu Calibration, or hil gui --network; hil train makes one",
 }
 #: No directions, no standard deviations.
 NOTHING = (np.zeros(0), np.zeros(0))
@@ -41,6 +43,7 @@ class Setup:
 
     stream : of the samples. response : of the array, nominal or calibrated. grid_deg : (G,) degrees, ascending.
     calibration : whose response it is, None for the nominal array. echoes : what is known from a waveform, None if nothing can be.
+    networks : that are loaded. kept : channels that the response is of, None: all.
     """
 
     stream: StreamInfo
@@ -48,6 +51,8 @@ class Setup:
     grid_deg: NDArray[np.float64]
     calibration: Calibration | None = None
     echoes: Echoes | None = None
+    networks: Networks | None = None
+    kept: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,13 +81,18 @@ class Solver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DoaSource:
-    """name : as `--method` has it. label : on screen. words : one line. needs : what it cannot work without."""
+    """name : as `--method` has it. label : on screen. words : one line. needs : what it cannot work without.
+
+    apart : it takes milliseconds or large libraries: it works in a thread of its own, with the calibration if there is one, and
+    is shown beside MUSIC. Its looks have no samples.
+    """
 
     name: str
     label: str
     words: str
     make: Callable[[Setup], Solver]
     needs: tuple[Need, ...] = ()
+    apart: bool = False
 
 
 _SOURCES: dict[str, DoaSource] = {}
@@ -112,12 +122,20 @@ def get_source(name: str) -> DoaSource:
 def make_solver(name: str, setup: Setup) -> Solver:
     """The source at work. Raises ConfigError for an unknown name, and where something that it needs is missing."""
     source = get_source(name)
+    check_needs(source, setup)
+    return source.make(setup)
+
+
+def check_needs(source: DoaSource, setup: Setup) -> None:
+    """Raises ConfigError, with what to do, where something that a source needs is missing."""
     known = setup.echoes is not None and setup.echoes.waveform is not None
-    have: dict[Need, object] = {"waveform": known or None, "calibration": setup.calibration}
+    network = None if setup.networks is None else setup.networks.get(source.name)
+    have: dict[Need, object] = {
+        "waveform": known or None, "calibration": setup.calibration, "network": network
+    }  # fmt: skip
     for need in source.needs:
         if have[need] is None:
             raise ConfigError(f"{source.label} needs {NEEDS[need]}")
-    return source.make(setup)
 
 
 def relative_db(power: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -137,9 +155,11 @@ def sigma_deg(setup: Setup, look: Look, doa_deg: NDArray[np.float64]) -> NDArray
 class _Searched:
     """Peaks of a spectrum. unbiased : also beside other sources; if not, one source alone has a standard deviation."""
 
-    def __init__(self, setup: Setup, method: Method, *, unbiased: bool) -> None:
+    def __init__(
+        self, setup: Setup, method: Method, *, unbiased: bool, finder: DoaFinder | None = None
+    ) -> None:
         self._setup, self._unbiased = setup, unbiased
-        self._finder = DoaFinder(setup.response, setup.stream.fc_hz, setup.grid_deg, method=method)
+        self._finder = finder or DoaFinder(setup.response, setup.stream.fc_hz, setup.grid_deg, method=method)
 
     def spectrum_db(self, look: Look) -> NDArray[np.float64] | None:
         return relative_db(self._finder.spectrum(look.covariance, look.n_sources)) if look.n_sources else None
@@ -212,6 +232,31 @@ def _greedy(setup: Setup) -> Solver:
     return Greedy(setup)
 
 
+def _soft(setup: Setup) -> Solver:
+    from hil.jobs.doa_diffmusic import SoftMusic
+
+    finder = SoftMusic(setup.response, setup.stream.fc_hz, setup.grid_deg)
+    return _Searched(setup, "music", unbiased=True, finder=finder)
+
+
+def _echo_pursuit(setup: Setup) -> Solver:
+    from gui.doa_echo_omp import EchoPursuit
+
+    return EchoPursuit(setup)
+
+
+def _mod_dnn(setup: Setup) -> Solver:
+    from gui.doa_networks import Unrolled
+
+    return Unrolled(setup)
+
+
+def _dual_path(setup: Setup) -> Solver:
+    from gui.doa_networks import Likelihood
+
+    return Likelihood(setup)
+
+
 register(DoaSource(
     "music", "MUSIC", "Where the steering vector leaves the noise subspace: sharp; echoes of one signal confuse it",
     lambda setup: _Searched(setup, "music", unbiased=True),
@@ -233,4 +278,19 @@ register(DoaSource(
 register(DoaSource(
     "gpi", "GPI", "Echoes of a known waveform, matched in angle and delay with the gains and phases that were learned",
     _Echoing, needs=("waveform",),
+))  # fmt: skip
+register(DoaSource(
+    "diffmusic", "diffMUSIC", "MUSIC with the soft maximum that differentiable MUSIC trains with, over windows of 0.6 degrees", _soft,
+))  # fmt: skip
+register(DoaSource(
+    "differentiable-omp", "differentiable OMP", "Echoes of a known waveform picked one after the other in angle and delay, each read softly",
+    _echo_pursuit, needs=("waveform",), apart=True,
+))  # fmt: skip
+register(DoaSource(
+    "mod-dnn", "MoD-DNN", "A trained network on the responses of a known waveform: one direction, with errors that turn with the angle",
+    _mod_dnn, needs=("waveform", "network"), apart=True,
+))  # fmt: skip
+register(DoaSource(
+    "dual-path-vae", "dual-path VAE", "The likeliest directions, also of echoes of one signal; a trained network gives it its start",
+    _dual_path, apart=True,
 ))  # fmt: skip

@@ -133,13 +133,8 @@ class MapMaker:
 
         Raises CalibrationMismatch, ShapeError.
         """
-        grid, f = self._grid_for(capture, view, calibration, estimate), capture.frequency_hz
-        csi = capture.csi.astype(np.complex128)
-        if grid.channel is not None:
-            csi = csi / grid.channel
-        csi = csi * np.exp(2j * np.pi * f * estimate.reference_s)
-        if estimate.delay_reference == "direct path":
-            csi = csi - csi.mean(axis=(0, 2))[:, None]
+        grid = self._grid_for(capture, view, calibration, estimate)
+        csi = echoes_alone(capture, estimate, grid.channel)
         power = np.zeros(grid.mapper.shape, np.float32)
         for spectrum in np.fft.fft(csi, axis=0) / len(csi):
             np.maximum(power, grid.mapper(spectrum), out=power)
@@ -196,6 +191,22 @@ class MapMaker:
         mapper = AngleDelayMapper(response, f, angles, delays)
         self._grid = _Grid(key, angles, delays, mapper, channel, beam, bins, most)
         return self._grid
+
+
+def echoes_alone(
+    capture: CsiCapture, estimate: PathEstimate, channel: NDArray[np.complex128] | None
+) -> NDArray[np.complex128]:
+    """(B, M, S) responses with delays from the reference, the direct path taken out if it is that.
+
+    channel : (M, S) of the receivers, divided out; None: nothing is known of it.
+    """
+    csi, f = capture.csi.astype(np.complex128), capture.frequency_hz
+    if channel is not None:
+        csi = csi / channel
+    csi = csi * np.exp(2j * np.pi * f * estimate.reference_s)
+    if estimate.delay_reference == "direct path":
+        csi = csi - csi.mean(axis=(0, 2))[:, None]
+    return csi
 
 
 def speeds_m_s(capture: CsiCapture) -> tuple[float, float]:

@@ -133,6 +133,7 @@ class Echoes:
         self._found: _Found | None = None
         self._refused: _Key | None = None
         self._map: EchoMap | None = None
+        self._heard: _Responses | None = None
         self._reason = Reason()
 
     # ---- any thread ---------------------------------------------------------------------------------
@@ -155,7 +156,7 @@ class Echoes:
     def use(self, waveform: Waveform | None, name: str = "") -> None:
         """Look for this waveform from now on; None: for nothing."""
         self._waveform, self._name = waveform, name
-        self._map, self._found, self._reason = None, None, Reason()
+        self._map, self._found, self._heard, self._reason = None, None, None, Reason()
         if waveform is not None and not self._threads and not self._ended.is_set():
             for name_, work in (("map", self._make_maps), ("paths", self._find_paths)):
                 thread = threading.Thread(target=work, name=f"hil-echo-{name_}", daemon=True)
@@ -179,6 +180,16 @@ class Echoes:
         if made is None or time.monotonic_ns() - made.t_mono_ns > _FRESH_S * 1e9:
             return None
         return made
+
+    def heard(self) -> tuple[CsiCapture, PathEstimate | None] | None:
+        """The newest channel responses, gains and delays of the receivers in them, and the paths found last in ones of their
+        kind; None if there are none or they are old. Keeps them coming."""
+        self._asked = time.monotonic()
+        heard, found = self._heard, self._found
+        if heard is None or time.monotonic_ns() - heard.t_mono_ns > _FRESH_S * 1e9:
+            return None
+        same = found is not None and found.key == heard.key
+        return heard.capture, found.estimate if found is not None and same else None
 
     @property
     def reason(self) -> Reason:
@@ -240,7 +251,7 @@ class Echoes:
 
     def _make_maps(self) -> None:
         def one(look: _Look) -> None:
-            responses = self._demodulated(look)
+            responses = self._heard = self._demodulated(look)
             self._responses.put(responses, 1)
             found = self._found
             if found is None or found.key != responses.key:

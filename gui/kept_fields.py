@@ -20,6 +20,7 @@ def keep_fields(window: StationWindow) -> None:
     for name, widget in _fields(window).items():
         window.remembered.keep_text(f"fields/{name}", _text(widget))
     window.remembered.keep_text("fields/view", window.directions.view)
+    window.remembered.keep_text("networks", "\n".join(str(p) for p in window.station.networks.paths))
 
 
 def recall_fields(window: StationWindow, remembered: Remembered) -> None:
@@ -31,6 +32,9 @@ def recall_fields(window: StationWindow, remembered: Remembered) -> None:
     view = remembered.text("fields/view")
     if view in window.directions.views:
         window.directions.show_view(view)
+    for line in remembered.text("networks").split("\n"):
+        if line:
+            window.load_network(Path(line))
 
 
 def _fields(window: StationWindow) -> dict[str, QWidget]:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib.diagnose.lobes import LobeMap, lobe_map
-from gui.doa_sources import NOTHING, Look, Setup, Solver, get_source, make_solver
+from gui.doa_apart import Apart
+from gui.doa_sources import NOTHING, Look, Setup, Solver, check_needs, get_source, make_solver
 from hil.core.calibration import Calibration
 from hil.core.errors import HilError
 from hil.core.frame import Frame, StreamInfo
@@ -28,6 +29,7 @@ from hil.pipeline.latest import Latest
 
 if TYPE_CHECKING:
     from gui.echoes import Echoes
+    from gui.networks import Networks
 
 #: Pictures a second at most.
 PICTURES_HZ = 32.0
@@ -47,7 +49,8 @@ class Picture:
     t_mono_ns, first_sample, stream : of the newest samples. level_dbfs (M,) : mean power of each channel.
     clipped (M,) : share of samples at full scale in the last second. frequency_hz (F,), psd_dbfs (M, F) : averaged
         spectra. angles_deg (G,) and nominal_db, calibrated_db (G,) : direction spectra, peak 0 dB, the latter None
-        without a calibration; both None without an array.
+        without a calibration; both None without an array. beside_db (G,) : MUSIC's, on the array that the method uses, where
+        the method works apart and has one spectrum only.
     doa_deg, sigma_deg (K,) : with the calibration if there is one. n_sources : K. snr_db : of the strongest signal, in
         one channel. phase_deg (M,) : of each channel against the first one, towards the strongest signal, the array's own
         phases for its direction taken out; NaN where there is no signal or no array.
@@ -74,6 +77,7 @@ class Picture:
     problem: str = ""
     calibration: Calibration | None = None
     lobes: LobeMap | None = None
+    beside_db: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,7 @@ class _Solvers:
     lobes: LobeMap
     nominal: Solver | None = None
     calibrated: Solver | None = None
+    beside: Solver | None = None
     calibration: Calibration | None = None
     receivers: Impairments | None = None
     problem: str = ""
@@ -107,11 +112,12 @@ class _Solvers:
 class Painter:
     """Takes every frame in the DSP thread, makes a picture now and then; `use` and `take` belong to any thread.
 
-    echoes : what is heard of a known waveform, for methods that need it; None: they say so.
+    echoes : what is heard of a known waveform, networks : that are loaded, for methods that need them; None: they say so.
     """
 
-    def __init__(self, echoes: Echoes | None = None) -> None:
-        self._echoes = echoes
+    def __init__(self, echoes: Echoes | None = None, networks: Networks | None = None) -> None:
+        self._echoes, self._networks = echoes, networks
+        self._apart = Apart()
         self._latest: Latest[Picture] = Latest("dsp -> display")
         self._lock = threading.Lock()
         self._view = View()
@@ -150,6 +156,10 @@ class Painter:
         """The newest picture that was not taken yet."""
         return self._latest.take()
 
+    def close(self) -> bool:
+        """End the thread of methods that work apart; True if it has ended. Idempotent."""
+        return self._apart.close()
+
     def __call__(self, frame: Frame, clipped: NDArray[np.int64], silent: Collection[int] = ()) -> None:
         """In the DSP thread. silent : channels that are known to hear nothing; directions are found without them."""
         now = time.monotonic()
@@ -187,7 +197,7 @@ class Painter:
             psd = power_spectrum(samples, stream.fs_hz, min(_N_FFT, n))
         with self._lock:
             view, calibration = self._view, self._calibration
-        angles = nominal = calibrated = lobes = used = None
+        angles = nominal = calibrated = beside = lobes = used = None
         (doa, sigma), k, snr_db, phase, problem = NOTHING, 0, float("nan"), np.full(m, np.nan), ""
         kept = tuple(c for c in range(m) if c not in left_out)
         solvers = self._solvers_for(stream, view, calibration, kept)
@@ -202,6 +212,8 @@ class Painter:
                 solvers.problem,
             )
             try:
+                if solvers.beside is not None:
+                    beside = solvers.beside.spectrum_db(Look(frame, mended, n, k))
                 if solvers.nominal is not None:
                     nominal = solvers.nominal.spectrum_db(Look(frame, raw, n, k))
                 if solvers.calibrated is not None:
@@ -217,7 +229,7 @@ class Painter:
         return Picture(
             frame.t_mono_ns, frame.first_sample + frame.samples.shape[1] - n, stream,
             10 * np.log10(np.maximum(power, _FLOOR)), np.array(self._clipped), psd.frequency_hz, psd.level_dbfs,
-            angles, nominal, calibrated, doa, sigma, k, snr_db, phase, view.method, problem, used, lobes,
+            angles, nominal, calibrated, doa, sigma, k, snr_db, phase, view.method, problem, used, lobes, beside,
         )  # fmt: skip
 
     @staticmethod
@@ -238,7 +250,8 @@ class Painter:
         if geometry is None or len(kept) < 2:
             return None
         known = self._echoes is not None and self._echoes.waveform
-        settings = (stream.fc_hz, stream.fs_hz, stream.epoch.id, view, kept, known)
+        loaded = None if self._networks is None else self._networks.get(view.method)
+        settings = (stream.fc_hz, stream.fs_hz, stream.epoch.id, view, kept, known, loaded)
         made = self._solvers
         if (
             made is None
@@ -246,23 +259,60 @@ class Painter:
             or made.geometry is not geometry
             or made.given is not calibration
         ):
-            made = _solvers(settings, stream, geometry, view, calibration, kept, self._echoes)
+            made = self._made(settings, stream, geometry, view, calibration, kept)
             self._solvers = made
         return made
 
+    def _made(
+        self,
+        settings: tuple[object, ...],
+        stream: StreamInfo,
+        geometry: ArrayGeometry,
+        view: View,
+        given: Calibration | None,
+        kept: tuple[int, ...],
+    ) -> _Solvers:
+        made = _prepared(settings, stream, geometry, view, given, kept)
+        calibration, source = made.calibration, get_source(view.method)
 
-def _solvers(
+        def setup(response: ArrayResponse, known: Calibration | None) -> Setup:
+            return Setup(stream, response, made.angles_deg, known, self._echoes, self._networks, kept)
+
+        plain = _part(array_response(geometry, stream.fc_hz), kept)
+        try:
+            if source.apart:
+                here = setup(made.response, calibration)
+                made.beside = make_solver("music", here)
+                check_needs(source, here)
+                key = (*settings, calibration is None, id(geometry))
+                solver = self._apart.solver(
+                    source.label,
+                    key,
+                    lambda: source.make(here),
+                    self._echoes.heard if self._echoes and "waveform" in source.needs else None,
+                )
+                made.nominal, made.calibrated = (solver, None) if calibration is None else (None, solver)
+                return made
+            if calibration is not None:
+                made.calibrated = make_solver(view.method, setup(made.response, calibration))
+            if calibration is None or "calibration" not in source.needs:
+                made.nominal = make_solver(view.method, setup(plain, None))
+        except HilError as err:
+            made.problem = _in_words(err)
+        return made
+
+
+def _prepared(
     settings: tuple[object, ...],
     stream: StreamInfo,
     geometry: ArrayGeometry,
     view: View,
     given: Calibration | None,
     kept: tuple[int, ...],
-    echoes: Echoes | None,
 ) -> _Solvers:
+    """Everything but the solvers themselves."""
     calibration = given if given is not None and given.geometry.n_elements == geometry.n_elements else None
-    plain = _part(array_response(geometry, stream.fc_hz), kept)
-    known = plain if calibration is None else _part(array_response(calibration, stream.fc_hz), kept)
+    known = _part(array_response(calibration or geometry, stream.fc_hz), kept)
     angles = _grid_deg(known, view)
     positions = (geometry.positions_m if calibration is None else calibration.positions_m)[list(kept)]
     made = _Solvers(
@@ -271,13 +321,6 @@ def _solvers(
     if calibration is not None:
         errors = receiver_errors(calibration.impairments)
         made.receivers = None if is_ideal(errors) else errors
-    try:
-        if calibration is not None:
-            made.calibrated = make_solver(view.method, Setup(stream, known, angles, calibration, echoes))
-        if calibration is None or "calibration" not in get_source(view.method).needs:
-            made.nominal = make_solver(view.method, Setup(stream, plain, angles, None, echoes))
-    except HilError as err:
-        made.problem = _in_words(err)
     return made
 
 

@@ -23,6 +23,7 @@ from gui.echoes import Echoes
 from gui.errand import Done, Errands
 from gui.facts import Facts, Link
 from gui.learn_desk import LearnDesk
+from gui.networks import Networks
 from gui.picture import Painter, Picture
 from gui.playing import not_asked_for, playback_of, prepare_to_listen
 from gui.positions import TableDesk
@@ -62,9 +63,9 @@ class Station:
         self._link: Link = "none"
         self._error: HilError | None = None
         self._watched: Watched | None = None
-        self.desk = LearnDesk()
-        self.echoes, self.transmit_desk = Echoes(lambda: self.painter.calibration), TransmitDesk()
-        self.painter = Painter(self.echoes)
+        self.desk, self.transmit_desk, self.networks = LearnDesk(), TransmitDesk(), Networks()
+        self.echoes = Echoes(lambda: self.painter.calibration)
+        self.painter = Painter(self.echoes, self.networks)
         self.calibrations = CalibrationDesk(self.painter, self.desk, keep=keep)
         self.records, self.table = RecordDesk(), TableDesk()
         self.sweeps = SweepDesk(lambda: self._session, self.table)
@@ -195,7 +196,7 @@ class Station:
 
     def close(self) -> bool:
         """End everything; True if all threads have ended. Idempotent."""
-        tables = self.sweeps.close() and self.table.close()
+        tables = self.sweeps.close() and self.table.close() and self.painter.close()
         self.records.flight.close()  # a save that runs ends with what it has
         ended = self.errands.close(_CLOSE_S)  # what runs ends first, what waits is forgotten
         self._close()
@@ -216,8 +217,7 @@ class Station:
 
     def picture(self) -> Picture | None:
         """The newest picture that was not taken yet."""
-        picture = self.painter.take()
-        if picture is not None:
+        if (picture := self.painter.take()) is not None:
             self._picture = picture
             offset_ns = 0 if self.playback is None else self.playback.offset_ns
             self._lag_ms = (time.monotonic_ns() - picture.t_mono_ns - offset_ns) / 1e6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from PySide6.QtCore import QSize, Qt, QTimer
@@ -181,6 +182,8 @@ class StationWindow(QMainWindow):
             None,
             ("&Undo", "Ctrl+Z", lambda: station.step_use(-1)),
             ("&Redo", "Ctrl+Shift+Z", lambda: station.step_use(1)),
+            None,
+            ("Load &network...", "", self._open_network),
         ])  # fmt: skip
         view = add_menu(self, "&View", [
             ("&Dark", "", lambda: self._use_theme("dark")),
@@ -273,15 +276,24 @@ class StationWindow(QMainWindow):
         self.controls.offer_sources([*recent, *new, *simulated])
 
     def _open_recording(self) -> None:
-        self._ask("Open recording", "Recordings (*.sigmf-meta *.sigmf-collection)", "replay:")
+        kinds = "Recordings (*.sigmf-meta *.sigmf-collection)"
+        self._ask("Open recording", kinds, lambda path: self.controls.connect_to(f"replay:{path}", ""))
 
     def _open_scene(self) -> None:
-        self._ask("Open scene", "Scenes (*.toml)", "sim:")
+        self._ask("Open scene", "Scenes (*.toml)", lambda path: self.controls.connect_to(f"sim:{path}", ""))
 
-    def _ask(self, title: str, kinds: str, scheme: str) -> None:
+    def _open_network(self) -> None:
+        kinds = "Trained networks (*.safetensors)"
+        self._ask("Load network", kinds, lambda path: self.load_network(Path(path)))
+
+    def load_network(self, path: Path) -> None:
+        """Use a file of hil train for the method that it belongs to."""
+        self.station.errands.send("Load network", lambda: self.station.networks.load(path))
+
+    def _ask(self, title: str, kinds: str, take: Callable[[str], None]) -> None:
         dialog = QFileDialog(self, title, str(Path.cwd()), kinds)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.fileSelected.connect(lambda path: self.controls.connect_to(f"{scheme}{path}", ""))
+        dialog.fileSelected.connect(take)
         dialog.open()
 
     def _steps_over(self) -> None:

@@ -61,6 +61,6 @@ def _in_words(picture: Picture) -> str:
     more = len(picture.doa_deg) - _MOST
     if more > 0:
         lines.append(f"and {more} more")
-    if picture.calibrated_db is None:
+    if picture.calibration is None:
         lines.append("not calibrated")
     return "\n".join(lines)

@@ -14,7 +14,7 @@ from PySide6.QtWidgets import QGraphicsPathItem
 from gui.panels.directions_ink import Ink, ink_of, letters, shade
 from gui.panels.directions_model import MOST_MARKERS, Curve, Drawing, Range, Trace, marker_text
 
-_TRACES: tuple[Trace, ...] = ("A", "B", "hold", "nominal", "calibrated")
+_TRACES: tuple[Trace, ...] = ("A", "B", "hold", "nominal", "beside", "calibrated")
 _MOST_RINGS = 4
 #: Where words go if their place is taken, in their own sizes: away from the axis, then nearer to the centre.
 _STEPS = tuple(

@@ -25,7 +25,7 @@ _VIEWS: tuple[tuple[View, str, str], ...] = (
     ("compass", "Compass", "Bearings, north up: set where the array points"),
 )
 _FROZEN: tuple[Literal["A", "B"], ...] = ("A", "B")
-_SYMBOLS = {"nominal": "─", "calibrated": "━", "hold": "▔", "A": "━", "B": "━"}
+_SYMBOLS = {"nominal": "─", "calibrated": "━", "beside": "─", "hold": "▔", "A": "━", "B": "━"}
 
 
 class DirectionsPanel(Panel):

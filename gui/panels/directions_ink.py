@@ -34,6 +34,7 @@ def ink_of(widget: QWidget) -> Ink:
         "#9aa5b1" if dark else "#6b7580",
         {
             "nominal": ("#aab4bf" if dark else "#5a646e", 1), "calibrated": ("#4c9be8" if dark else "#0b6bb8", 3),
+            "beside": ("#3fb8af" if dark else "#11756d", 1),
             "hold": ("#58b368" if dark else "#2b8a3e", 1), "A": ("#d9b44a" if dark else "#8a6d00", 2),
             "B": ("#c678dd" if dark else "#8e3fb0", 2),
         },

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QGraphicsRectItem
 from gui.panels.directions_ink import Ink, ink_of, letters, shade
 from gui.panels.directions_model import MOST_MARKERS, Drawing, Range, Trace, marker_text
 
-_TRACES: tuple[Trace, ...] = ("A", "B", "hold", "nominal", "calibrated")
+_TRACES: tuple[Trace, ...] = ("A", "B", "hold", "nominal", "beside", "calibrated")
 _TICKS_DEG = (90.0, 45.0, 30.0, 10.0, 5.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
 _TICK_LETTERS = 5.0
 #: Room over 0 dB for the numbers, part of the range.

@@ -14,7 +14,7 @@ from gui.doa_sources import get_source
 from gui.picture import Picture
 
 Range = tuple[float, float]
-Trace = Literal["nominal", "calibrated", "hold", "A", "B"]
+Trace = Literal["nominal", "calibrated", "beside", "hold", "A", "B"]
 #: Directions that are marked.
 MOST_MARKERS = 8
 #: With more directions than this their standard deviations stand in the legend.
@@ -109,13 +109,18 @@ class DirectionsModel:
     def take(self, picture: Picture) -> Drawing:
         """What is to be drawn now."""
         p = picture
-        label = get_source(p.method).label
+        source = get_source(p.method)
+        label, knows = source.label, "network" in source.needs
         curves: dict[Trace, Curve] = {}
         if p.angles_deg is not None and p.nominal_db is not None:
-            curves["nominal"] = Curve(p.angles_deg, p.nominal_db, f"{label}, nominal array")
+            curves["nominal"] = Curve(
+                p.angles_deg, p.nominal_db, label if knows else f"{label}, nominal array"
+            )
         if p.angles_deg is not None and p.calibrated_db is not None:
             curves["calibrated"] = Curve(p.angles_deg, p.calibrated_db, f"{label}, calibrated")
         self._best = curves.get("calibrated") or curves.get("nominal")
+        if p.angles_deg is not None and p.beside_db is not None:
+            curves["beside"] = Curve(p.angles_deg, p.beside_db, "MUSIC")
         self._hold(p)
         if self._held is not None:
             curves["hold"] = self._held
@@ -186,4 +191,5 @@ def _message(p: Picture) -> str:
         return p.problem
     if not len(p.doa_deg):
         return "" if p.n_sources else "no signal"
-    return "" if p.calibrated_db is not None else "not calibrated: ± is of the noise alone"
+    known = p.calibration is not None or "network" in get_source(p.method).needs
+    return "" if known else "not calibrated: ± is of the noise alone"

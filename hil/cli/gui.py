@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,6 +31,14 @@ def gui(
     support: Annotated[
         str, typer.Option("--support", metavar="A:B", help="Directions that the emitters fill.")
     ] = "-60:60",
+    network: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--network",
+            metavar="FILE",
+            help="Trained network of MoD-DNN or the dual-path VAE; may be given twice.",
+        ),
+    ] = None,
 ) -> int:
     """Open the live window: MUSIC with the nominal and the learned array, learned elements, health.
 
@@ -37,6 +46,7 @@ def gui(
     Examples:
       hil gui
       hil gui iio:ip:192.168.2.1 --array ula:4:0.5
+      hil gui iio:ip:192.168.2.1 --array ula:4:0.5 --network room.safetensors
     """
     if not has_display():
         raise DriverUnavailable(
@@ -44,7 +54,7 @@ def gui(
         )
     from gui.app import show
 
-    return show(device, array, support)
+    return show(device, array, support, networks=network or ())
 
 
 def has_display() -> bool:

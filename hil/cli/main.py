@@ -57,6 +57,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "calib": ("hil.cli.calib", "app", "Show, check, compare, apply and export calibrations."),
     "sweep": ("hil.cli.sweep", "sweep", "Turn the table through a plan and record every angle."),
     "campaign": ("hil.cli.campaign", "app", "Show and process turntable campaigns; make training sets."),
+    "train": ("hil.cli.train", "train", "Train a network for directions from recordings of known angles."),
+    "evaluate": ("hil.cli.evaluate", "evaluate", "Judge a method on recordings of known angles."),
     "reproduce": ("hil.cli.reproduce", "reproduce", "Run a published experiment again and compare."),
     "report": ("hil.cli.report", "report", "Write a self-contained HTML report."),
     "bench": ("hil.cli.bench", "bench", "Measure the speed of every stage on this machine."),

@@ -15,7 +15,10 @@ from hil.core.errors import ConfigError
 
 def reproduce(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="diffmusic, gain-phase-isac, e2e-isac or cold-start.")
+        str,
+        typer.Argument(
+            metavar="NAME", help="diffmusic, gain-phase-isac, e2e-isac, mod-dnn, dual-path-vae or cold-start."
+        ),
     ],
     quick: Annotated[bool, typer.Option("--quick", help="Fewer arrays and blocks: minutes.")] = False,
     with_baselines: Annotated[

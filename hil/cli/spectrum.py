@@ -32,7 +32,15 @@ def spectrum(
     sources: Annotated[
         str, typer.Option("--sources", metavar="K", help="Emitters at a time, or auto (MDL).")
     ] = "auto",
-    method: Annotated[str, typer.Option("--method", help="music, capon or bartlett.")] = "music",
+    method: Annotated[
+        str, typer.Option("--method", help="music, capon, bartlett, diffmusic or dual-path-vae.")
+    ] = "music",
+    network: Annotated[
+        Path | None,
+        typer.Option(
+            "--network", metavar="F", help="Trained network for --method dual-path-vae (hil train)."
+        ),
+    ] = None,
     grid: Annotated[
         str | None,
         typer.Option(
@@ -66,19 +74,20 @@ def spectrum(
     \b
     Examples:
       hil spectrum rec.sigmf-meta --calibration array.h5 --plot spectrum.png
+      hil spectrum rec.sigmf-meta --calibration array.h5 --method dual-path-vae --sources 2
       hil spectrum sim: --array ula:8:0.5 --follow
     """
-    from hil.jobs.directions import Directions, SpectrumSettings
+    from hil.jobs.directions import METHODS, Directions, SpectrumSettings
     from hil.jobs.spectrum import of_device, of_recording, parse_grid
     from hil.learning.settings import parse_sources
 
-    if method not in ("music", "capon", "bartlett"):
-        raise ConfigError(f"{method!r} is not one of music, capon, bartlett", where="--method")
+    if method not in METHODS:
+        raise ConfigError(f"{method!r} is not one of {', '.join(METHODS)}", where="--method")
     if zmq is not None and not follow:
         raise ConfigError("publishes what --follow finds", where="--zmq", hint="add --follow")
     settings = SpectrumSettings(
         n_sources=parse_sources(sources), method=method, grid_deg=parse_grid(grid), snapshots=snapshots, at_s=at,
-        calibration=calibration, relearn_phase=relearn_phase, stale_ok=stale_ok,
+        calibration=calibration, relearn_phase=relearn_phase, stale_ok=stale_ok, network=network,
     )  # fmt: skip
     if not is_device(source):
         refuse_tuning(fc, fs, gain)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,18 @@ from hil.core.errors import ConfigError
 from hil.core.frame import StreamInfo
 from hil.dsp.correction import correct_samples, is_ideal, receiver_errors
 from hil.dsp.covariance import sample_covariance
-from hil.dsp.doa import DoaFinder, Method
+from hil.dsp.doa import DoaFinder
 from hil.dsp.doa_accuracy import doa_sigma_deg
 from hil.dsp.response import ArrayResponse
 from hil.dsp.source_count import mdl
 from hil.learning.using import CalibrationInUse
 
+if TYPE_CHECKING:
+    from calib.trained.dual_path_vae import TrainedVae
+    from hil.jobs.doa_vae import VaeFinder
+
+#: As --method has them.
+METHODS = ("music", "capon", "bartlett", "diffmusic", "dual-path-vae")
 #: What is larger cannot be squared.
 _LARGEST = 1e15
 _NO_SIGMA = "deviation not determined: the signal does not stand out of the noise there"
@@ -27,16 +33,18 @@ _NO_SIGMA = "deviation not determined: the signal does not stand out of the nois
 
 @dataclass(slots=True)
 class SpectrumSettings:
-    """What is wanted. grid_deg : (low, high, step) or None; snapshots : per estimate; at_s : where in a recording."""
+    """What is wanted. method : of METHODS; grid_deg : (low, high, step) or None; snapshots : per estimate; at_s : where in a
+    recording; network : file of hil train for the method."""
 
     n_sources: int | None = None
-    method: Method = "music"
+    method: str = "music"
     grid_deg: tuple[float, float, float] | None = None
     snapshots: int = 4096
     at_s: float = 0.0
     calibration: Path | None = None
     relearn_phase: bool = False
     stale_ok: str | None = None
+    network: Path | None = None
 
 
 @dataclass(slots=True)
@@ -96,8 +104,10 @@ class Estimator:
             low, high, step = settings.grid_deg
             grid = np.arange(low, high + step / 2, step)
         array: Any = used.calibration if used is not None else stream.geometry
-        self.finder = DoaFinder(array, stream.fc_hz, grid, method=settings.method)
+        self.finder = _finder_of(settings.method, array, stream.fc_hz, grid)
+        self._network = _network(settings)
         self._parts: dict[tuple[int, ...], DoaFinder] = {}
+        self._likelihoods: dict[tuple[int, ...], VaeFinder] = {}
         self._receivers = None
         if used is not None:
             errors = receiver_errors(used.calibration.impairments)
@@ -129,16 +139,20 @@ class Estimator:
             count = min(int(mdl(np.linalg.eigvalsh(covariance), n)), len(covariance) - 1)
         if count < 1:
             return self._nothing(first_sample, note)
-        found = finder.find(covariance, count)
-        sigma = doa_sigma_deg(covariance, finder.response, self.stream.fc_hz, found, n, count)
+        if self.settings.method == "dual-path-vae":
+            likely = self._likelihood(kept).look(covariance, n, count)
+            found, sigma, spectrum = likely.doa_deg, likely.sigma_deg, likely.spectrum
+        else:
+            found = finder.find(covariance, count)
+            sigma = doa_sigma_deg(covariance, finder.response, self.stream.fc_hz, found, n, count)
+            spectrum = finder.spectrum(covariance, count)
         if not np.all(np.isfinite(sigma)):
             note = "; ".join(filter(None, [note, _NO_SIGMA]))
         if self.used is not None:
             sigma = np.hypot(sigma, self.used.calibration.gauge.angle_sigma_deg)
         return Directions(
-            self.stream, found, sigma, count, self.used, finder.grid_deg, finder.spectrum(covariance, count),
-            first_sample, note,
-        )  # fmt: skip
+            self.stream, found, sigma, count, self.used, finder.grid_deg, spectrum, first_sample, note
+        )
 
     def _finder(self, kept: tuple[int, ...]) -> DoaFinder:
         """Of the array with these channels alone."""
@@ -148,13 +162,54 @@ class Estimator:
         if kept not in self._parts:
             rows, full = list(kept), whole.response
             part = ArrayResponse(lambda deg: full.steering(deg)[rows], full.limits_deg, full.beamwidth_deg)
-            self._parts = {kept: DoaFinder(part, None, whole.grid_deg, method=whole.method)}
+            self._parts = {kept: _finder_of(self.settings.method, part, None, whole.grid_deg)}
         return self._parts[kept]
+
+    def _likelihood(self, kept: tuple[int, ...]) -> VaeFinder:
+        """Of the array with these channels alone."""
+        from hil.jobs.doa_vae import VaeFinder
+
+        if kept not in self._likelihoods:
+            known = None if self.used is None else self.used.calibration
+            made = VaeFinder(self.stream, known, self.finder.grid_deg, self._network, kept)
+            self._likelihoods = {kept: made}
+        return self._likelihoods[kept]
 
     def _nothing(self, first_sample: int, note: str) -> Directions:
         """No direction."""
         none, grid = np.zeros(0), self.finder.grid_deg
         return Directions(self.stream, none, none, 0, self.used, grid, np.ones(len(grid)), first_sample, note)
+
+
+def _finder_of(
+    method: str, array: Any, fc_hz: float | None, grid_deg: NDArray[np.float64] | None
+) -> DoaFinder:
+    """Of a method of METHODS; for the dual-path VAE, which searches by itself, only what others need of a finder."""
+    if method == "diffmusic":
+        from hil.jobs.doa_diffmusic import SoftMusic
+
+        return SoftMusic(array, fc_hz, grid_deg)
+    searched: Any = "music" if method == "dual-path-vae" else method
+    return DoaFinder(array, fc_hz, grid_deg, method=searched)
+
+
+def _network(settings: SpectrumSettings) -> TrainedVae | None:
+    """The trained network that was asked for."""
+    if settings.network is None:
+        return None
+    from calib.trained.dual_path_vae import TrainedVae
+    from calib.trained.load import load_network
+
+    network = load_network(settings.network)
+    if settings.method != "dual-path-vae" or not isinstance(network, TrainedVae):
+        raise ConfigError(
+            f"{settings.network.name} is a network of {network.method}, not of the method {settings.method}",
+            where="--network",
+            hint="add --method dual-path-vae"
+            if isinstance(network, TrainedVae)
+            else "MoD-DNN works on channel responses: hil evaluate, or hil gui --network",
+        )
+    return network
 
 
 def without_signal(samples: NDArray[np.complex64], silent: Collection[int] = ()) -> dict[int, str]:

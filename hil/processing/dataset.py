@@ -91,6 +91,12 @@ class Dataset:
         first_row = self._need(kind)
         return slice(int(first_row[point]), int(first_row[point + 1]))
 
+    def block_samples(self, kind: str) -> int:
+        """Samples of a block: what all distances of blocks of one point are multiples of; 0 if no point has two."""
+        point, first = self._file[kind]["point"][()], self._file[kind]["first_sample"][()]
+        steps = np.diff(first)[np.diff(point) == 0]
+        return int(np.gcd.reduce(np.abs(steps))) if len(steps) else 0
+
     def read(self, kind: str, first: int, n: int) -> NDArray[np.complexfloating]:
         """Rows first..first+n. Raises ConfigError: out of range, or more than 1 GB; or the file is damaged there."""
         total, data = self.n_rows(kind), self._file[kind]["data"]

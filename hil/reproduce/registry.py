@@ -10,8 +10,10 @@ from hil.reproduce.experiment import Experiment
 EXPERIMENTS: dict[str, str] = {
     "cold-start": "hil.reproduce.cold_start",
     "diffmusic": "hil.reproduce.diffmusic",
+    "dual-path-vae": "hil.reproduce.dual_path_vae",
     "e2e-isac": "hil.reproduce.e2e_isac",
     "gain-phase-isac": "hil.reproduce.gain_phase_isac",
+    "mod-dnn": "hil.reproduce.mod_dnn",
 }
 
 

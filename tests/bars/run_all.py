@@ -1,4 +1,4 @@
-"""All long tables, one after the other, into docs. About three hours on two cores; run it alone."""
+"""All long tables, one after the other, into docs. About four hours on two cores; run it alone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def main() -> int:
         worst = max(
             worst, subprocess.run([sys.executable, str(HERE / name), *options], check=False).returncode
         )
-    for name in ("cold-start", "diffmusic", "gain-phase-isac", "e2e-isac"):
+    for name in ("cold-start", "diffmusic", "gain-phase-isac", "e2e-isac", "mod-dnn", "dual-path-vae"):
         command = [sys.executable, "-P", "-m", "hil.cli", "reproduce", name, "--strict"]
         done = subprocess.run([*command, "--out", f"docs/reproduced/{name}"], cwd=ROOT, check=False)
         worst = max(worst, done.returncode)

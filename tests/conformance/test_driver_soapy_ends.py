@@ -153,6 +153,7 @@ def test_a_stream_that_starts_too_late_is_an_error_of_the_write(monkeypatch: pyt
         _many(lambda: tx.write(_tone(50_000), 5.0), 5)
 
 
+@pytest.mark.slow
 def test_a_slow_connection_starts_a_stream_in_time(tmp_path: Path) -> None:
     truth = tmp_path / "truth.jsonl"
     # each call takes longer than the lead that a quick connection gets

@@ -34,7 +34,9 @@ def test_every_driver_has_a_rig_and_every_family_a_simulator() -> None:
     assert {name: family.port for name, family in FAMILIES.items()} == PORTS
 
 
-@pytest.mark.parametrize("name", RIGS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if "without" in name else ()) for name in RIGS]
+)
 def test_it_keeps_the_rules(name: str) -> None:
     with cast("AbstractContextManager[conformance.Rig]", RIGS[name]()) as rig:
         if "without" not in name:

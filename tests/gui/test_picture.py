@@ -15,7 +15,7 @@ from tests.gui.echo_scene import TARGETS, scene, sending, streaming, until, writ
 from tests.gui.pictures import calibration_of, frame_of, paint, picture_of, stream_of
 
 #: Those that work on samples alone, on every array.
-ANYWHERE = ("music", "capon", "bartlett", "omp")
+ANYWHERE = ("music", "capon", "bartlett", "omp", "diffmusic")
 
 
 @pytest.mark.parametrize(("array", "n_angles"), [("ula:8:0.5", 1801), ("uca:8:0.6", 3601)])

@@ -82,6 +82,7 @@ def test_keys_work_wherever_the_focus_is(make, qtbot) -> None:
     qtbot.waitUntil(lambda: "mark at sample" in window.log.text(), timeout=10_000)
 
 
+@pytest.mark.slow
 def test_nothing_in_the_window_goes_on_resizing(make, qtbot) -> None:
     """Panels that ask for a size that depends on the size they got never come to rest."""
 

@@ -129,6 +129,7 @@ def _finished(folder: Path) -> list[int]:
     return [int(e["index"]) for e in read_events(folder) if e["event"] == "point"]
 
 
+@pytest.mark.slow  # tests/system/test_chamber.py does it over the whole chain
 def test_killed_twice_and_resumed_no_finished_point_is_lost_or_made_again(
     tmp_path: Path, scene: Path
 ) -> None:

@@ -105,9 +105,12 @@ if __name__ == "__main__":
 import pytest  # noqa: E402 - the script above needs none of it
 
 RUNNING = [page for page in PAGES if snippets(page)]
+_LONG = {"sweep"}
 
 
-@pytest.mark.parametrize("page", RUNNING, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [pytest.param(p, id=p.stem, marks=pytest.mark.slow if p.stem in _LONG else ()) for p in RUNNING]
+)
 def test_the_snippets_of_a_page_run(page: Path, tmp_path: Path) -> None:
     done = run_in(tmp_path, page)
     assert done.returncode == 0, f"{page.name}:\n{done.stdout[-1000:]}\n{done.stderr[-3000:]}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 from calib.methods.mod_dnn import scg
 from calib.methods.mod_dnn.autoencoder import MultiTaskAutoencoder, responses
 from calib.methods.mod_dnn.coarray import coarray
-from calib.methods.mod_dnn.labels import annealed_sigma, label, read_out
+from calib.methods.mod_dnn.labels import annealed_sigma, gaussian_peak, label, read_out
 from calib.methods.mod_dnn.network import MoDDNN, Shape, shape_of
 from calib.methods.mod_dnn.regions import Regions
 from calib.methods.mod_dnn.tones import covariances, normalised, pick_tones
@@ -109,6 +111,25 @@ def test_regions_labels_and_reading() -> None:
     assert torch.isfinite(nothing).all()
 
 
+def test_the_peak_of_a_gaussian_does_not_stick_to_the_grid() -> None:
+    grid = torch.linspace(-10, 10, 101)
+    angle = torch.linspace(-8, 8, 641)
+    spectrum = label(grid, angle, "gaussian") + 0.03 * torch.randn(
+        641, 101, generator=torch.Generator().manual_seed(1)
+    )
+    found = gaussian_peak(spectrum, grid, 0.4)
+    error = found - angle
+    assert float(error.square().mean().sqrt()) < 0.02
+    place = torch.cos(2 * torch.pi * found / 0.2).mean()
+    assert abs(float(place)) < 0.05
+    exact = gaussian_peak(label(grid, angle, "gaussian"), grid, 0.4)
+    assert torch.allclose(exact, angle, atol=1e-4)
+    flat = torch.zeros(1, 101)
+    assert torch.isfinite(gaussian_peak(flat, grid, 0.4)).all()
+    edge = gaussian_peak(label(grid, torch.tensor([-9.95, 9.9]), "gaussian"), grid, 0.4)
+    assert torch.allclose(edge, torch.tensor([-9.95, 9.9]), atol=0.05)
+
+
 def test_amplitude_and_coherence_of_what_passes() -> None:
     h = torch.randn(2, 16, 4, dtype=torch.complex64)
     amplitude, coherence = responses(h, torch.stack((h, 0.1j * h), dim=1))
@@ -137,6 +158,41 @@ def test_the_published_network_runs() -> None:
     network = MoDDNN(shape, manifold(shape.regions.grid_deg)).eval()
     tones = torch.as_tensor(normalised(np.tile(steering(np.array([10.0])).T[:, None], (2, 16, 1))))
     assert network.angles_deg(tones).shape == (2,)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data_term": False},
+        {"iterations": 3},
+        {"hears_decoders": True},
+        {"labels": "one-hot"},
+        {"mode": "paper", "iterations": 2, "solver": "scg"},
+        {"mode": "paper", "labels": "gaussian", "hears_decoders": False},
+    ],
+)
+def test_every_ablation_learns_and_is_stored(change: dict[str, object]) -> None:
+    shape = replace(Shape(n_tones=4, regions=Regions(n=2, field_deg=(-30.0, 30.0), step_deg=1.0)), **change)
+    network = MoDDNN(shape, manifold(shape.regions.grid_deg))
+    done = train(network, _wrong, TrainPlan(gate_steps=20, gate_batch=32, steps=40, batch=8, seed=1))
+    losses = [loss for stage, _, loss in done.history if stage == "heads"]
+    assert losses[-1] < losses[0]
+    assert shape_of(shape.as_dict()) == shape
+    tones = torch.as_tensor(_wrong(np.array([5.0]), np.random.default_rng(0)))
+    with torch.no_grad():
+        assert torch.isfinite(network.angles_deg(tones)).all()
+
+
+def test_without_a_data_term_spectra_are_those_of_a_large_lambda() -> None:
+    base = Shape(n_tones=4, regions=Regions(n=2, field_deg=(-30.0, 30.0), step_deg=1.0))
+    out = []
+    for shape in (replace(base, data_term=False), replace(base, lam=1e7)):
+        torch.manual_seed(0)
+        network = MoDDNN(shape, manifold(shape.regions.grid_deg)).eval()
+        tones = torch.as_tensor(_wrong(np.linspace(-25, 25, 5), np.random.default_rng(0)))
+        with torch.no_grad():
+            out.append(network(tones)[0])
+    assert torch.allclose(out[0], out[1], atol=1e-4)
 
 
 def _wrong(angle_deg: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.complex64]:

@@ -6,6 +6,7 @@ label by at most a beam. Its last layer starts at zero, so that it starts exactl
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import torch
@@ -31,25 +32,60 @@ class AnchoredPath(nn.Module):
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
-    def features(self, covariance: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def features(
+        self, covariance: torch.Tensor, labels: torch.Tensor, array: KnownArray | None = None
+    ) -> torch.Tensor:
         """(B, F) float32."""
         beam = self.array.beam_u
-        steps = torch.tensor(_OFFSETS, dtype=labels.dtype) * beam
+        steps = torch.tensor(_OFFSETS, dtype=labels.dtype, device=labels.device) * beam
         u = (labels[..., None] + steps).flatten(-2)
-        a = self.array.responses(u).to(covariance.dtype)
+        a = (array or self.array).responses(u).to(covariance.dtype)
         seen = a.mH @ covariance @ a
         power = torch.diagonal(seen, dim1=-2, dim2=-1).real
-        scale = power.mean(-1, keepdim=True)
-        i, j = torch.triu_indices(len(_OFFSETS) * self.n_users, len(_OFFSETS) * self.n_users, 1)
+        scale = power.mean(-1, keepdim=True).clamp_min(torch.finfo(power.dtype).tiny)
+        i, j = torch.triu_indices(u.shape[-1], u.shape[-1], 1)
         cross = seen[:, i, j] / scale
         gaps = torch.exp(-torch.diff(labels, dim=-1) / (2 * beam))
         return torch.cat((power / scale - 1, cross.real, cross.imag, gaps), dim=-1).float()
 
-    def forward(self, covariance: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """u (B, K), of the labels' dtype."""
-        x = functional.relu(self.first(self.features(covariance, labels)))
+    def forward(
+        self, covariance: torch.Tensor, labels: torch.Tensor, array: KnownArray | None = None
+    ) -> torch.Tensor:
+        """u (B, K), of the labels' dtype. array : another calibration of the line (default the one it was made with)."""
+        x = functional.relu(self.first(self.features(covariance, labels, array)))
         move = torch.tanh(self.last(functional.relu(self.second(x)))).to(labels.dtype)
         return (labels + self.array.beam_u * move).clamp(-MAX_U, MAX_U)
+
+
+class GenericPath(nn.Module):
+    """u (B, K) from R (B, N, N) alone, as published: any network, bounded to a little more than the sector.
+
+    resnet18 : the published one; otherwise two hidden layers.
+    """
+
+    def __init__(
+        self, n_elements: int, n_users: int, sector_deg: tuple[float, float], *, resnet18: bool = False
+    ) -> None:
+        super().__init__()
+        low, high = (math.radians(edge) for edge in sector_deg)
+        self.centre = (low + high) / 2
+        self.reach = min((high - low) / 2 * 1.05, math.radians(89.9) - abs(self.centre))
+        self.body: nn.Module = ResNet18(n_users)
+        if not resnet18:
+            sizes = (2 * n_elements**2, 512, 256, n_users)
+            layers = [part for a, b in pairwise(sizes) for part in (nn.Linear(a, b), nn.ReLU())]
+            self.body = nn.Sequential(_Planes(), *layers[:-1])
+
+    def forward(self, covariance: torch.Tensor) -> torch.Tensor:
+        """u (B, K) float32."""
+        power = torch.diagonal(covariance, dim1=-2, dim2=-1).real.mean(-1).clamp_min(1e-20)
+        return torch.sin(self.centre + self.reach * torch.tanh(self.body(covariance / power[:, None, None])))
+
+
+class _Planes(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, 2 N N) of complex (B, N, N)."""
+        return torch.cat((x.real, x.imag), dim=1).flatten(1).float()
 
 
 class ResNet18(nn.Module):

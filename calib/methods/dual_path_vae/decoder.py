@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hil.core.errors import ShapeError
+from hil.core.errors import ConfigError, ShapeError
 
 
 class KnownArray:
@@ -30,6 +30,10 @@ class KnownArray:
         gains = np.ones(n, complex) if gain is None else np.asarray(gain, complex)
         if mixing.shape != (n, n) or gains.shape != (n,):
             raise ShapeError(f"array of {n} elements: coupling {mixing.shape}, gain {gains.shape}")
+        if n < 2 or np.ptp(x) == 0:
+            raise ConfigError(
+                "the elements are all at one place", hint="give positions of two elements or more"
+            )
         mixing = gains[:, None] * mixing
         self.x = torch.as_tensor(np.asarray(x, float))
         self.mixing = torch.as_tensor(mixing)
@@ -47,10 +51,19 @@ class KnownArray:
 
     def responses(self, u: torch.Tensor) -> torch.Tensor:
         """A (..., N, K) of u (..., K): complex128 for float64, else complex64."""
-        phase = 2 * math.pi * self.x.to(u.dtype)[:, None] * u[..., None, :]
-        wave = torch.polar(torch.ones_like(phase), phase)
-        return wave if self.plain else self.mixing.to(wave.dtype) @ wave
+        return self._mixed(self._wave(u))
+
+    def slopes(self, u: torch.Tensor) -> torch.Tensor:
+        """Derivatives of the columns of A by their u (..., N, K)."""
+        return self._mixed(2j * math.pi * self.x.to(u)[:, None] * self._wave(u))
 
     def decode(self, u: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
         """Y (..., N, M) of u (..., K) and channels h (..., K, M)."""
         return self.responses(u) @ h
+
+    def _wave(self, u: torch.Tensor) -> torch.Tensor:
+        phase = 2 * math.pi * self.x.to(u)[:, None] * u[..., None, :]
+        return torch.polar(torch.ones_like(phase), phase)
+
+    def _mixed(self, wave: torch.Tensor) -> torch.Tensor:
+        return wave if self.plain else self.mixing.to(wave) @ wave

@@ -16,6 +16,9 @@ import torch
 
 from calib.methods.dual_path_vae.decoder import KnownArray
 
+# of the mean power of an element: far below any receiver's, far above rounding
+NOISE_FLOOR = 1e-7
+
 
 @dataclass(frozen=True, slots=True)
 class ChannelPrior:
@@ -27,20 +30,28 @@ class ChannelPrior:
 
 @dataclass(frozen=True, slots=True)
 class Channels:
-    """mean : (B, K, M) complex. covariance : (B, K, K), the same in every snapshot."""
+    """mean : (B, K, M) complex. covariance : (B, K, K), the same in every snapshot, or (B, M, K, K)."""
 
     mean: torch.Tensor
     covariance: torch.Tensor
 
 
-def _normal(a: torch.Tensor, prior: ChannelPrior) -> torch.Tensor:
-    return a.mH @ a + prior.noise[..., None, None] * torch.linalg.inv(prior.covariance)
+def normal_matrix(a: torch.Tensor, prior: ChannelPrior) -> torch.Tensor:
+    """G (B, K, K) of responses (B, N, K), positive definite also where users coincide or their channels are the same."""
+    values, vectors = torch.linalg.eigh(prior.covariance)
+    eps = torch.finfo(values.dtype).eps
+    least = eps ** (2 / 3) * values[..., -1:]
+    inverse = (vectors / torch.maximum(values, least)[..., None, :]) @ vectors.mH
+    whole = a.mH @ a + prior.noise[..., None, None] * inverse
+    size = torch.diagonal(whole, dim1=-2, dim2=-1).real.detach().amax(-1)
+    eye = torch.eye(a.shape[-1], dtype=whole.dtype, device=whole.device)
+    return whole + 4 * eps * a.shape[-1] * size[..., None, None] * eye
 
 
 def channel_posterior(array: KnownArray, y: torch.Tensor, u: torch.Tensor, prior: ChannelPrior) -> Channels:
     """Exact posterior of the channels of y (B, N, M) given directions u (B, K)."""
     a = array.responses(u).to(y.dtype)
-    normal = _normal(a, prior)
+    normal = normal_matrix(a, prior)
     return Channels(
         torch.linalg.solve(normal, a.mH @ y), prior.noise[..., None, None] * torch.linalg.inv(normal)
     )
@@ -51,13 +62,9 @@ def negative_elbo(
 ) -> torch.Tensor:
     """-ELBO (B,) times sigma^2, constants dropped, expectation over the channels done exactly (Guo et al., eq. 7, corrected)."""
     a = array.responses(u).to(y.dtype)
-    n_snapshots = y.shape[-1]
-    s, mean = channels.covariance, channels.mean
-    inverse = torch.linalg.inv(prior.covariance)
-    spread = _trace(inverse @ s) - torch.linalg.slogdet(s)[1]
-    pull = _trace(mean.mH @ inverse @ mean)
-    misfit = (y - a @ mean).abs().square().sum((-1, -2)) + n_snapshots * _trace(a @ s @ a.mH)
-    return prior.noise * (n_snapshots * spread + pull) + misfit
+    misfit = (y - a @ channels.mean).abs().square().sum((-1, -2))
+    fuzzy = _trace((a.mH @ a)[..., None, :, :] @ _each(channels)).mean(-1)
+    return divergence(channels, prior) + misfit + y.shape[-1] * fuzzy
 
 
 def sampled_elbo(
@@ -70,14 +77,25 @@ def sampled_elbo(
 ) -> torch.Tensor:
     """The same with one draw of the channels in place of the expectation, as published (reparametrisation, eq. 12: the
     factor is a root of the covariance, not itself)."""
-    mean, s = channels.mean, channels.covariance
-    noise = torch.randn(mean.shape, dtype=mean.dtype, generator=rng)
-    h = mean + torch.linalg.cholesky(s) @ noise
-    inverse = torch.linalg.inv(prior.covariance)
-    spread = _trace(inverse @ s) - torch.linalg.slogdet(s)[1]
-    pull = _trace(mean.mH @ inverse @ mean)
+    h = sampled(channels, rng)
     misfit = (y - array.responses(u).to(y.dtype) @ h).abs().square().sum((-1, -2))
-    return prior.noise * (y.shape[-1] * spread + pull) + misfit
+    return divergence(channels, prior) + misfit
+
+
+def sampled(channels: Channels, rng: torch.Generator) -> torch.Tensor:
+    """One draw (B, K, M) of the channels: mean + root of the covariance times unit noise."""
+    mean = channels.mean
+    noise = torch.randn(mean.shape, dtype=mean.dtype, device=mean.device, generator=rng)
+    return mean + (torch.linalg.cholesky(_each(channels)) @ noise.mT[..., None])[..., 0].mT
+
+
+def divergence(channels: Channels, prior: ChannelPrior) -> torch.Tensor:
+    """From the prior to the channels (B,), all snapshots, times sigma^2, constants dropped (Guo et al., eq. 7, corrected)."""
+    s, mean = _each(channels), channels.mean
+    inverse = torch.linalg.inv(prior.covariance)
+    spread = _trace(inverse[..., None, :, :] @ s) - torch.linalg.slogdet(s)[1]
+    pull = _trace(mean.mH @ inverse @ mean)
+    return prior.noise * (mean.shape[-1] * spread.mean(-1) + pull)
 
 
 def marginal(
@@ -90,7 +108,7 @@ def marginal(
     covariance : R (B, N, N), sample covariances. u : (B, K).
     """
     a = array.responses(u).to(covariance.dtype)
-    normal = _normal(a, prior)
+    normal = normal_matrix(a, prior)
     factor = torch.linalg.cholesky(normal)
     log_det = 2 * torch.diagonal(factor, dim1=-2, dim2=-1).real.log().sum(-1)
     seen = a.mH @ covariance @ a
@@ -98,14 +116,56 @@ def marginal(
 
 
 def estimated_prior(covariance: torch.Tensor, n_users: int, array: KnownArray) -> ChannelPrior:
-    """Noise from the N - K smallest eigenvalues of R (B, N, N), equal powers from the rest, users uncorrelated."""
+    """Noise from the N - K smallest eigenvalues of R (B, N, N), equal powers from the rest, users uncorrelated.
+
+    Never zero: from fewer snapshots than elements the smallest eigenvalues are, and so are those of no samples at all.
+    """
     values = torch.linalg.eigvalsh(covariance)
-    noise = values[..., :-n_users].mean(-1)
+    tiny = torch.finfo(values.dtype).tiny ** 0.5
+    noise = values[..., :-n_users].mean(-1).clamp_min(0) + NOISE_FLOOR * values.mean(-1).clamp_min(0) + tiny
     size = float(array.mixing.abs().square().sum()) / array.n_elements
     power = (values[..., -n_users:] - noise[..., None]).sum(-1) / (n_users * array.n_elements * size)
     power = torch.maximum(power, 1e-3 * noise / array.n_elements)
-    eye = torch.eye(n_users, dtype=covariance.dtype)
+    eye = torch.eye(n_users, dtype=covariance.dtype, device=covariance.device)
     return ChannelPrior(power[..., None, None].to(covariance.dtype) * eye, noise)
+
+
+def fitted_prior(array: KnownArray, covariance: torch.Tensor, u: torch.Tensor) -> ChannelPrior:
+    """Noise and covariance of the channels (B, K, K) that fit R (B, N, N) best at directions u (B, K).
+
+    Noise from what the responses leave of R, unbiased for any number of snapshots; powers never zero.
+    """
+    a = array.responses(u).to(covariance.dtype)
+    n, k = a.shape[-2:]
+    # two users at one place: their sum is known, their difference need only stay finite
+    gram = a.mH @ a + 1e-9 * n * torch.eye(k, dtype=a.dtype, device=a.device)
+    inverse = torch.linalg.inv(gram)
+    w = inverse @ a.mH
+    total = _trace(covariance).clamp_min(0) / n
+    tiny = torch.finfo(total.dtype).tiny ** 0.5
+    noise = (
+        ((_trace(covariance) - _trace(w @ covariance @ a)) / (n - k)).clamp_min(0)
+        + NOISE_FLOOR * total
+        + tiny
+    )
+    values, vectors = torch.linalg.eigh(w @ covariance @ w.mH - noise[..., None, None] * inverse)
+    least = torch.maximum(1e-3 * noise / n, 1e-10 * values[..., -1])
+    powers = torch.maximum(values, least[..., None]).to(vectors.dtype)
+    return ChannelPrior((vectors * powers[..., None, :]) @ vectors.mH, noise)
+
+
+def fitted_loss(array: KnownArray, covariance: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+    """Negative log likelihood (B,) of a snapshot at directions u (B, K) with the noise and channel covariance that fit best."""
+    prior = fitted_prior(array, covariance, u)
+    free = array.n_elements - u.shape[-1]
+    scale = free * prior.noise.log() + torch.linalg.slogdet(prior.covariance)[1]
+    return scale + (_trace(covariance) + marginal(array, covariance, u, prior)) / prior.noise
+
+
+def _each(channels: Channels) -> torch.Tensor:
+    """Covariances (B, M or 1, K, K)."""
+    s = channels.covariance
+    return s if s.dim() == 4 else s[:, None]
 
 
 def _trace(matrix: torch.Tensor) -> torch.Tensor:

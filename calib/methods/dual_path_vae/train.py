@@ -6,14 +6,17 @@ Solved exactly, the alternation of the two paths is at its limit, and the negati
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 
 from calib.methods.dual_path_vae.aoa_path import AnchoredPath
 from calib.methods.dual_path_vae.posterior import ChannelPrior, marginal
+from calib.snapshot import Tensors, packed, part, unpack
 from hil.core.errors import ConfigError
 
 
@@ -45,13 +48,28 @@ class AoaData:
         truth = None if self.truth_u is None else self.truth_u[index]
         return AoaData(self.covariance[index], self.labels[index], prior, truth)
 
+    def to(self, device: torch.device | str) -> AoaData:
+        """The same on another device."""
+        prior = ChannelPrior(self.prior.covariance.to(device), self.prior.noise.to(device))
+        truth = None if self.truth_u is None else self.truth_u.to(device)
+        return AoaData(self.covariance.to(device), self.labels.to(device), prior, truth)
+
     def __len__(self) -> int:
         return len(self.labels)
 
 
+@dataclass(frozen=True, slots=True)
+class AoaState:
+    """A run at the end of an epoch. tensors : weights, best weights, optimiser, random numbers. card : the rest, as JSON can
+    hold it."""
+
+    tensors: Tensors
+    card: dict[str, Any]
+
+
 @dataclass(slots=True)
 class AoaTrained:
-    """history : (epoch, training loss, validation loss). finished : False if `stop` or the time limit ended it."""
+    """history : (epoch, training loss, validation loss). finished : False if `on_epoch` or the time limit ended it."""
 
     history: list[tuple[int, float, float]] = field(default_factory=list)
     best_epoch: int = 0
@@ -72,51 +90,104 @@ def train_aoa(
     data: AoaData,
     plan: AoaPlan,
     *,
+    state: AoaState | None = None,
+    device: str = "cpu",
     time_limit_s: float = float("inf"),
     on_epoch: Callable[[int, float, float], bool] = lambda epoch, loss, validation: False,
+    on_checkpoint: Callable[[AoaState], None] | None = None,
 ) -> AoaTrained:
     """Train in place; the weights of the best validation loss are kept, those before the first step included.
 
-    on_epoch(epoch, loss, validation loss) may return True to stop. Raises ConfigError for too few samples.
+    state : of an earlier run with the same plan and data; on a CPU the run then ends with the weights it would have had
+    uninterrupted. on_epoch(epoch, loss, validation loss) may return True to stop. on_checkpoint(state) hears of every epoch,
+    before on_epoch. Raises ConfigError for too few samples or a state of another run.
     """
     count = int(len(data) * (1 - plan.held_out))
     if count < plan.batch or count == len(data):
         raise ConfigError(f"{len(data)} samples are too few to train with batches of {plan.batch}")
-    begin, out = time.monotonic(), AoaTrained()
-    training, validation = data.part(slice(count)), data.part(slice(count, None))
-    rng = torch.Generator().manual_seed(plan.seed)
-    adam = torch.optim.Adam(path.parameters(), lr=plan.lr)
-    pace = torch.optim.lr_scheduler.CosineAnnealingLR(adam, plan.epochs * (count // plan.batch))
-    best, kept = _validated(path, validation), _copied(path)
-    for epoch in range(1, plan.epochs + 1):
-        total, order = 0.0, torch.randperm(count, generator=rng)
-        batches = order[: count - count % plan.batch].split(plan.batch)
-        for index in batches:
-            loss = aoa_loss(path, training.part(index))
-            adam.zero_grad()
+    path.to(device)
+    try:
+        return _Run(path, data.to(device), plan, count).go(state, time_limit_s, on_epoch, on_checkpoint)
+    finally:
+        path.to("cpu")
+
+
+class _Run:
+    def __init__(self, path: AnchoredPath, data: AoaData, plan: AoaPlan, count: int) -> None:
+        self.path, self.plan, self.count = path, plan, count
+        self.training, self.validation = data.part(slice(count)), data.part(slice(count, None))
+        self.rng = torch.Generator().manual_seed(plan.seed)
+        self.adam = torch.optim.Adam(path.parameters(), lr=plan.lr)
+        self.out, self.before_s, self.begin = AoaTrained(), 0.0, time.monotonic()
+        self.best, self.kept = self._validated(), self._copied()
+
+    def go(
+        self,
+        state: AoaState | None,
+        time_limit_s: float,
+        on_epoch: Callable[[int, float, float], bool],
+        on_checkpoint: Callable[[AoaState], None] | None,
+    ) -> AoaTrained:
+        if state is not None:
+            self._resume(state)
+        out = self.out
+        while len(out.history) < self.plan.epochs and len(out.history) - out.best_epoch < self.plan.patience:
+            row = self._epoch(len(out.history))
+            if on_checkpoint is not None:
+                on_checkpoint(self._state())
+            if on_epoch(*row) or time.monotonic() - self.begin > time_limit_s:
+                out.finished = False
+                break
+        self.path.load_state_dict(self.kept)
+        return out
+
+    def _epoch(self, done: int) -> tuple[int, float, float]:
+        plan, total = self.plan, 0.0
+        per_epoch = self.count // plan.batch
+        order = torch.randperm(self.count, generator=self.rng)[: per_epoch * plan.batch]
+        for i, index in enumerate(order.split(plan.batch)):
+            turn = (done * per_epoch + i) / (plan.epochs * per_epoch)
+            self.adam.param_groups[0]["lr"] = plan.lr * (1 + math.cos(math.pi * turn)) / 2
+            loss = aoa_loss(self.path, self.training.part(index))
+            self.adam.zero_grad()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(path.parameters(), 1.0)
-            adam.step()
-            pace.step()
+            torch.nn.utils.clip_grad_norm_(self.path.parameters(), 1.0)
+            self.adam.step()
             total += float(loss.detach())
-        now = _validated(path, validation)
-        out.seconds = time.monotonic() - begin
-        out.history.append((epoch, total / len(batches), now))
-        if now < best:
-            best, kept, out.best_epoch = now, _copied(path), epoch
-        if on_epoch(epoch, total / len(batches), now) or out.seconds > time_limit_s:
-            out.finished = False
-            break
-        if epoch - out.best_epoch >= plan.patience:
-            break
-    path.load_state_dict(kept)
-    return out
+        row = (done + 1, total / per_epoch, self._validated())
+        self.out.history.append(row)
+        self.out.seconds = self.before_s + time.monotonic() - self.begin
+        if row[2] < self.best:
+            self.best, self.kept, self.out.best_epoch = row[2], self._copied(), done + 1
+        return row
 
+    def _state(self) -> AoaState:
+        tensors = packed(self.path, self.adam) | {"random": self.rng.get_state()}
+        tensors |= {f"best.{name}": value.cpu() for name, value in self.kept.items()}
+        card = {
+            "plan": asdict(self.plan), "samples": self.count, "best": self.best, "best_epoch": self.out.best_epoch,
+            "history": [list(row) for row in self.out.history], "seconds": self.out.seconds,
+        }  # fmt: skip
+        return AoaState(tensors, card)
 
-@torch.no_grad()
-def _validated(path: AnchoredPath, data: AoaData) -> float:
-    return float(aoa_loss(path, data))
+    def _resume(self, state: AoaState) -> None:
+        card = state.card
+        if card["plan"] != asdict(self.plan) or card["samples"] != self.count:
+            raise ConfigError(
+                "the checkpoint belongs to a training with other settings or data",
+                hint="resume with the settings and the data set it was started with",
+            )
+        unpack(state.tensors, self.path, self.adam)
+        self.rng.set_state(state.tensors["random"])
+        self.best = card["best"]
+        self.kept = {name: value.clone() for name, value in part(state.tensors, "best").items()}
+        self.out.history = [(int(epoch), loss, validation) for epoch, loss, validation in card["history"]]
+        self.out.best_epoch, self.before_s = card["best_epoch"], card["seconds"]
+        self.out.seconds = self.before_s
 
+    @torch.no_grad()
+    def _validated(self) -> float:
+        return float(aoa_loss(self.path, self.validation))
 
-def _copied(path: AnchoredPath) -> dict[str, torch.Tensor]:
-    return {name: value.detach().clone() for name, value in path.state_dict().items()}
+    def _copied(self) -> Tensors:
+        return {name: value.detach().clone() for name, value in self.path.state_dict().items()}

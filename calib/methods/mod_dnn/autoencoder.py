@@ -27,10 +27,12 @@ class MultiTaskAutoencoder(nn.Module):
 
     def forward(self, tones: torch.Tensor) -> torch.Tensor:
         """What each decoder lets through."""
+        k, m = tones.shape[-2:]
         x = torch.cat((tones.real, tones.imag), dim=-1)
-        code = torch.tanh((self.encode @ x[..., None])[..., 0] + self.encode_bias)
-        out = (self.decode @ code[:, None, :, :, None])[..., 0] + self.decode_bias
-        m = tones.shape[-1]
+        # one product for each set of weights, of all samples at once
+        encode, decode = self.encode.expand(k, -1, -1), self.decode.expand(-1, k, -1, -1)
+        code = torch.tanh(torch.einsum("khw,bkw->bkh", encode, x) + self.encode_bias)
+        out = torch.einsum("pkwh,bkh->bpkw", decode, code) + self.decode_bias
         return torch.complex(out[..., :m], out[..., m:])
 
     def gate(self, tones: torch.Tensor) -> torch.Tensor:

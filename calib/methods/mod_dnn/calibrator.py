@@ -65,3 +65,30 @@ class Calibrator(nn.Module):
             if i < len(self.norms):
                 x = functional.relu(self.norms[i](x))
         return x.unflatten(1, (spectrum.shape[1], -1))[:, :, 0]
+
+    def one(self, region: int, spectrum: torch.Tensor, measured: torch.Tensor) -> torch.Tensor:
+        """What `forward` gives for one region, with its statistics as trained: spectra (B, L) to (B, L)."""
+        shown = spectrum[:, None], measured[:, None]
+        x = features(*shown)[:, 0] if self.mode == "fast" else shown[0]
+        for i, layer in enumerate(self.layers):
+            assert isinstance(layer, nn.Conv1d)
+            assert layer.bias is not None
+            width = layer.out_channels // layer.groups
+            own = slice(region * width, (region + 1) * width)
+            x = functional.conv1d(functional.pad(x, self.pad), layer.weight[own], layer.bias[own])
+            if i < len(self.norms):
+                norm = self.norms[i]
+                assert isinstance(norm, nn.BatchNorm1d)
+                assert norm.running_mean is not None
+                assert norm.running_var is not None
+                x = functional.relu(
+                    functional.batch_norm(
+                        x,
+                        norm.running_mean[own],
+                        norm.running_var[own],
+                        norm.weight[own],
+                        norm.bias[own],
+                        eps=norm.eps,
+                    )
+                )
+        return x[:, 0]

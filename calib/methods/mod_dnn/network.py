@@ -9,6 +9,7 @@ and what the label asks for have the same scale.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from calib.methods.mod_dnn import scg
 from calib.methods.mod_dnn.autoencoder import MultiTaskAutoencoder
 from calib.methods.mod_dnn.calibrator import Calibrator, Mode
 from calib.methods.mod_dnn.coarray import coarray
-from calib.methods.mod_dnn.labels import LabelKind, read_out
+from calib.methods.mod_dnn.labels import LabelKind, gaussian_peak, read_out
 from calib.methods.mod_dnn.regions import Regions
 from hil.core.errors import ConfigError, ShapeError
 
@@ -32,7 +33,9 @@ class Shape:
 
     n_tones, n_elements : of a sample. mode : "fast", or "paper" (kernel 32, the spectrum alone, one-hot labels, spectra of
     the autoencoder's output). iterations : outer ones. solver : exact, or conjugate gradients. lam : lambda. data_term :
-    False drops the measured spectrum from the reconstruction. diverse : autoencoder weights for every tone.
+    False leaves the reconstruction out, spectra are the calibrator's. diverse : autoencoder weights for every tone.
+    learn_lam : lambda is trained from there. labels, hears_decoders : None: those of the mode; else its labels, and whether
+    heads get what the decoders let through instead of the tones.
     """
 
     n_tones: int = 16
@@ -44,18 +47,26 @@ class Shape:
     lam: float = scg.LAMBDA
     label_deg: float = 0.4
     diverse: bool = True
+    learn_lam: bool = False
+    data_term: bool = True
+    labels: LabelKind | None = None
+    hears_decoders: bool | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in ("fast", "paper") or self.solver not in ("exact", "scg"):
             raise ConfigError(
                 f"MoD-DNN: mode {self.mode!r}, solver {self.solver!r}: fast or paper, exact or scg"
             )
+        if self.labels not in (None, "one-hot", "gaussian"):
+            raise ConfigError(f"MoD-DNN: labels {self.labels!r}: one-hot or gaussian")
         if self.iterations < 1 or self.n_tones < 1 or self.n_elements < 2 or not self.lam > 0:
             raise ConfigError(f"MoD-DNN: {self} is not a network")
 
     @property
     def label(self) -> LabelKind:
-        """Kind of label that belongs to the mode."""
+        """Kind of label."""
+        if self.labels is not None:
+            return self.labels
         return "one-hot" if self.mode == "paper" else "gaussian"
 
     def as_dict(self) -> dict[str, Any]:
@@ -94,6 +105,22 @@ class MoDDNN(nn.Module):
             shape.n_tones, shape.n_elements, shape.regions.n, diverse=shape.diverse
         )
         self.calibrator = Calibrator(shape.regions.n, shape.mode)
+        self.log_lam = nn.Parameter(torch.tensor(math.log(shape.lam))) if shape.learn_lam else None
+
+    @property
+    def lam(self) -> float | torch.Tensor:
+        """lambda, as given or as trained so far."""
+        return self.shape.lam if self.log_lam is None else self.log_lam.exp()
+
+    @property
+    def hears_decoders(self) -> bool:
+        """Heads get what the decoders let through, not the tones."""
+        chosen = self.shape.hears_decoders
+        return self.shape.mode == "paper" if chosen is None else chosen
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        """All but the autoencoder's."""
+        return [p for name, p in self.named_parameters() if not name.startswith("autoencoder.")]
 
     def area(self, sigma_deg: float) -> float:
         """Of a label, in grid steps."""
@@ -103,26 +130,45 @@ class MoDDNN(nn.Module):
 
     def measured(self, tones: torch.Tensor) -> torch.Tensor:
         """eta_hat (B, P, L) of tones (B, P, K, M): what each head sees."""
+        return scg.back(self._lag_sums(tones), self.factor)
+
+    def _lag_sums(self, tones: torch.Tensor) -> torch.Tensor:
+        """(..., r) of tones (..., K, M)."""
         covariance = tones.mT @ tones.conj() / tones.shape[-2]
-        sums = (covariance[:, :, None] * self.lags.conj()).sum((-1, -2)).real
-        return (self.factor.mT @ sums[..., None])[..., 0]
+        return (covariance.flatten(-2) @ self.lags.conj().flatten(1).mT).real
 
     def reconstruct(self, measured: torch.Tensor, sigma_deg: float | None = None) -> list[torch.Tensor]:
         """eta_1 ... eta_I, each (B, P, L). sigma_deg : of the labels in force while training."""
-        data = self.area(sigma_deg or self.shape.label_deg) * measured
+        return self._alternated(
+            measured,
+            self.factor,
+            lambda eta: self.calibrator(eta, measured),
+            sigma_deg or self.shape.label_deg,
+        )
+
+    def _alternated(
+        self,
+        measured: torch.Tensor,
+        factor: torch.Tensor,
+        calibrated: Callable[[torch.Tensor], torch.Tensor],
+        sigma_deg: float,
+    ) -> list[torch.Tensor]:
+        data, lam = self.area(sigma_deg) * measured, self.lam
         eta, out = measured, []
         for _ in range(self.shape.iterations):
-            right = data + self.shape.lam * self.calibrator(eta, measured)
-            if self.shape.solver == "exact":
-                eta = scg.solve(right, self.factor, self.shape.lam)
+            z = calibrated(eta)
+            if not self.shape.data_term:
+                eta = z
+            elif self.shape.solver == "exact":
+                eta = scg.solve(data + lam * z, factor, lam)
             else:
-                eta = scg.sparse_conjugate_gradient(right, self.factor, lam=self.shape.lam)
+                eta = scg.sparse_conjugate_gradient(data + lam * z, factor, lam=lam)
             out.append(eta)
         return out
 
     def heard(self, tones: torch.Tensor) -> torch.Tensor:
         """What the heads get of tones (B, K, M): the decoders' output ("paper"), or the tones as they are."""
-        if self.shape.mode == "fast":
+        if not self.hears_decoders:
             return tones[:, None].expand(-1, self.shape.regions.n, -1, -1)
         passed = self.autoencoder(tones)
         rms = passed.abs().square().mean((-1, -2), keepdim=True).clamp_min(1e-12).sqrt()
@@ -131,10 +177,29 @@ class MoDDNN(nn.Module):
     def forward(self, tones: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Spectrum (B, L) of the head that the gate chose, and that head (B,), of normalised tones (B, K, M)."""
         head = self.autoencoder.gate(tones)
-        spectra = self.reconstruct(self.measured(self.heard(tones)))[-1]
-        return spectra[torch.arange(len(head)), head], head
+        if self.training:
+            spectra = self.reconstruct(self.measured(self.heard(tones)))[-1]
+            return spectra[torch.arange(len(head)), head], head
+        spectrum = torch.empty(len(head), self.grid_deg.shape[1], device=tones.device)
+        for region in head.unique().tolist():  # only the chosen head works
+            spectrum[head == region] = self._of_region(region, tones[head == region])
+        return spectrum, head
+
+    def _of_region(self, region: int, tones: torch.Tensor) -> torch.Tensor:
+        heard = self.heard(tones)[:, region] if self.hears_decoders else tones
+        factor = self.factor[region]
+        measured = self._lag_sums(heard) @ factor
+        return self._alternated(
+            measured, factor, lambda eta: self.calibrator.one(region, eta, measured), self.shape.label_deg
+        )[-1]
 
     def angles_deg(self, tones: torch.Tensor) -> torch.Tensor:
         """Directions (B,) in degrees of normalised tones (B, K, M)."""
         spectrum, head = self(tones)
-        return read_out(spectrum, self.grid_deg[head])
+        return self.read(spectrum, self.grid_deg[head])
+
+    def read(self, spectrum: torch.Tensor, grid_deg: torch.Tensor) -> torch.Tensor:
+        """Directions (B,) of spectra (B, L) on their grids (B, L), as the labels were."""
+        if self.shape.label == "one-hot":
+            return read_out(spectrum, grid_deg)
+        return gaussian_peak(spectrum, grid_deg, self.shape.label_deg)

@@ -13,25 +13,33 @@ import torch
 LAMBDA = 0.1
 
 
-def solve(right: torch.Tensor, factor: torch.Tensor, lam: float = LAMBDA) -> torch.Tensor:
+def onto(x: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    """B x: x (..., L) and B (r, L) to (..., r), or x (..., P, L) and B (P, r, L), one a head, to (..., P, r)."""
+    return x @ factor.mT if factor.dim() == 2 else torch.einsum("...pl,prl->...pr", x, factor)
+
+
+def back(t: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    """B^T t, of `onto`'s results the shape of its argument."""
+    return t @ factor if factor.dim() == 2 else torch.einsum("...pr,prl->...pl", t, factor)
+
+
+def solve(right: torch.Tensor, factor: torch.Tensor, lam: float | torch.Tensor = LAMBDA) -> torch.Tensor:
     """x (..., L) of (B^T B + lambda I) x = right (..., L), exactly (Woodbury: a matrix of rank r). factor : (..., r, L)."""
     wide = factor.double()
-    rank = wide.shape[-2]
-    small = lam * torch.eye(rank, dtype=wide.dtype, device=wide.device) + wide @ wide.mT
-    inner = torch.linalg.inv(small).to(right.dtype)
-    shown = factor @ right[..., None]
-    return (right - (factor.mT @ (inner @ shown))[..., 0]) / lam
+    eye = torch.eye(wide.shape[-2], dtype=wide.dtype, device=wide.device)
+    inner = torch.linalg.inv(lam * eye + wide @ wide.mT).to(right.dtype)
+    return (right - back(onto(right, inner @ factor), factor)) / lam
 
 
-def _system(x: torch.Tensor, factor: torch.Tensor, lam: float) -> torch.Tensor:
-    return (factor.mT @ (factor @ x[..., None]))[..., 0] + lam * x
+def _system(x: torch.Tensor, factor: torch.Tensor, lam: float | torch.Tensor) -> torch.Tensor:
+    return back(onto(x, factor), factor) + lam * x
 
 
 def sparse_conjugate_gradient(
     right: torch.Tensor,
     factor: torch.Tensor,
     *,
-    lam: float = LAMBDA,
+    lam: float | torch.Tensor = LAMBDA,
     mu: float = 0.0,
     eps: float = 0.5,
     n_steps: int = 8,
@@ -66,14 +74,19 @@ def sparse_conjugate_gradient(
 
 
 def literal(
-    right: torch.Tensor, factor: torch.Tensor, *, lam: float = LAMBDA, eps: float = 0.5, n_steps: int = 8
+    right: torch.Tensor,
+    factor: torch.Tensor,
+    *,
+    lam: float | torch.Tensor = LAMBDA,
+    eps: float = 0.5,
+    n_steps: int = 8,
 ) -> torch.Tensor:
     """Algorithm 1 as printed; it does not converge. For comparison only."""
     x = torch.zeros_like(right)
     gradient = -right
     direction = right.clone()
     for _ in range(n_steps):
-        shown = (factor @ direction[..., None])[..., 0]
+        shown = onto(direction, factor)
         step = -(gradient * direction).sum(-1, keepdim=True) / (shown**2).sum(-1, keepdim=True).clamp_min(
             1e-30
         )
@@ -91,7 +104,7 @@ def sharp_spectrum(
     right: torch.Tensor,
     factor: torch.Tensor,
     *,
-    lam: float = LAMBDA,
+    lam: float | torch.Tensor = LAMBDA,
     mu: float = 0.2,
     eps: float = 0.5,
     n_reweights: int = 10,

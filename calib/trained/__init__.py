@@ -1,0 +1,1 @@
+"""Trained networks with everything that is needed to use them."""
