@@ -75,7 +75,7 @@ class Shown:
             self.turn()
             return what()
 
-        self.qtbot.waitUntil(done, timeout=20_000)
+        self.qtbot.waitUntil(done, timeout=60_000)
 
     def click(self, button: QAbstractButton) -> None:
         self.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
