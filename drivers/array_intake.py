@@ -119,11 +119,7 @@ def misaligned(uri: str) -> CaptureError:
 
 
 def aligned(opened: Callable[[], ArrayIntake], first_sample: int, interrupted: Interrupted) -> Alignment:
-    """Open the streams and align them; where nothing in common is seen, some times.
-
-    A busy computer starts boards too far apart, or loses samples meanwhile. That says nothing of the signal: another start
-    may do. opened : opens the streams. first_sample, interrupted : as of `align`.
-    """
+    """Align the streams that `opened` opens; some times, for a busy computer may start boards too far apart."""
     for left in reversed(range(_STARTS)):
         intake = opened()
         try:
