@@ -7,7 +7,9 @@ Each spectrum comes from a cost that is smooth in the angle and smallest at a so
     Bartlett  -a^H R a / ||a||^2                   (spectrum -cost)
 
 so peaks are searched on the cost, which stays a parabola where 1 / D becomes a needle: on the grid in single
-precision, between its points in double (`hil.dsp.doa_search`).
+precision, between its points in double (`hil.dsp.doa_search`). Which minima are deepest is decided between grid points,
+where D = ||a - U_s U_s^H a||^2 / ||a||^2 is formed before it is squared: 1 - ||U_s^H a||^2 holds no needle of 60 dB.
+`find` of MUSIC is compiled where a program has prepared that (`hil.dsp.compiled`).
 """
 
 from __future__ import annotations
@@ -21,12 +23,15 @@ from scipy.linalg import get_lapack_funcs
 
 from hil.core.calibration import Calibration
 from hil.core.errors import ShapeError
+from hil.dsp import compiled
 from hil.dsp.covariance import sample_covariance
-from hil.dsp.doa_search import SearchGrid, highest_peaks, refine, unit_columns, wrapped_deg
+from hil.dsp.doa_compiled import CompiledMusic
+from hil.dsp.doa_search import SearchGrid, candidates, parabola, refine, unit_columns, wrapped_deg
 from hil.dsp.response import ArrayLikeResponse, ArrayResponse, array_response, calibrated_response
 
 Method = Literal["music", "capon", "bartlett"]
 
+_COMPLEX = np.dtype(np.complex128)
 #: D of float64 is not known better than this.
 _SMALLEST_COST = 1e-15
 #: From here on the top eigenvectors alone are cheaper than all (measured).
@@ -119,6 +124,7 @@ class DoaFinder:
         self.refine = refine
         self._unit_steering = unit_columns(response.steering(grid))
         self._search: SearchGrid | None = None
+        self._compiled: CompiledMusic | None = None
 
     @property
     def n_elements(self) -> int:
@@ -141,12 +147,58 @@ class DoaFinder:
         Peaks are strict local maxima inside the grid, refined on the continuous manifold (far below 1e-4
         degrees for a noise-free source). Fewer come back where the spectrum has fewer; none is made up.
         """
-        return self.find_many(np.asarray(covariance)[None], n_sources)[0]
+        if self.method == "music":
+            fast = self._compiled or self._compile()
+            if fast is not None:
+                return self._find_compiled(fast, covariance, n_sources)
+        return self._find_plainly(np.asarray(covariance)[None], n_sources)[0]
 
     def find_many(
         self, covariances: NDArray[np.complexfloating], n_sources: int
     ) -> list[NDArray[np.float64]]:
         """`find` for covariances (B, M, M); one array of at most `n_sources` angles per block."""
+        if self.method == "music":
+            fast = self._compiled or self._compile()
+            if fast is not None:
+                r, _ = self._checked(covariances)
+                return [self._find_compiled(fast, one, n_sources) for one in r]
+        return self._find_plainly(covariances, n_sources)
+
+    def _compile(self) -> CompiledMusic | None:
+        kernel = compiled.kernel()
+        if kernel is None:
+            return None
+        search = self._search_grid()
+        self._compiled = CompiledMusic(
+            kernel, self.response.steering, search.grid_deg, search.planes, search.periodic, self.refine
+        )
+        return self._compiled
+
+    def _find_compiled(
+        self, fast: CompiledMusic, covariance: NDArray[np.complexfloating], n_sources: int
+    ) -> NDArray[np.float64]:
+        m = self.n_elements
+        r: Any = covariance
+        if not (
+            type(r) is np.ndarray
+            and r.shape == (m, m)
+            and r.dtype == _COMPLEX
+            and r.flags.c_contiguous
+            and r.flags.aligned
+        ):
+            r = np.ascontiguousarray(self._checked(np.asarray(covariance)[None])[0][0])
+        if not 1 <= n_sources < m:
+            raise _too_many(n_sources, m)
+        found = fast.find(r, n_sources)
+        if found is not None:
+            return found
+        rows = self._rows(r[None], n_sources)
+        found = fast.find_in_subspace(rows[0])
+        return self._find_some(rows, n_sources)[0] if found is None else found
+
+    def _find_plainly(
+        self, covariances: NDArray[np.complexfloating], n_sources: int
+    ) -> list[NDArray[np.float64]]:
         r, _ = self._checked(covariances)
         found: list[NDArray[np.float64]] = []
         for first in range(0, len(r), _BLOCKS):
@@ -154,41 +206,40 @@ class DoaFinder:
         return found
 
     def _find_some(self, rows: NDArray[np.complex128], n_sources: int) -> list[NDArray[np.float64]]:
-        if self._search is None:
-            self._search = self._make_search_grid()
-        search = self._search
+        search = self._search_grid()
         cost = self._cost(search.power(rows))
-        peaks = [highest_peaks(c, n_sources, search.periodic) for c in cost]
+        peaks = [candidates(c, n_sources, search.periodic) for c in cost]
         n_found = [len(p) for p in peaks]
         if not sum(n_found):
             return [np.empty(0) for _ in rows]
         if len(rows) == 1:
             angle, height = self._refined(rows[0], cost, peaks[0])
-            return [angle[height.argsort(kind="stable")]]
+            return [angle[height.argsort(kind="stable")[:n_sources]]]
         block = np.repeat(np.arange(len(rows)), n_found)
         angle, height = self._refined(rows[block], cost[block], np.concatenate(peaks))
-        return np.split(angle[np.lexsort((height, block))], np.cumsum(n_found)[:-1])
+        ordered = np.split(angle[np.lexsort((height, block))], np.cumsum(n_found)[:-1])
+        return [a[:n_sources] for a in ordered]
 
     def _refined(
         self, rows: NDArray[np.complex128], cost: NDArray[Any], index: NDArray[np.intp]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Angles (P,) of peaks and the cost there; rows (K, M) of all, or (P, K, M) of each."""
-        search = self._search
-        assert search is not None
+        search = self._search_grid()
         costs = np.broadcast_to(cost, (len(index), cost.shape[1]))
         if not self.refine:
             angles = search.grid_deg[index]
-            return (wrapped_deg(angles) if search.periodic else angles), costs[np.arange(len(index)), index]
+            height = parabola(costs, index, search.grid_deg, search.periodic)[1]
+            return (wrapped_deg(angles) if search.periodic else angles), height
 
         def exact_cost(theta_deg: NDArray[np.float64]) -> NDArray[np.float64]:
             unit = unit_columns(self.response.steering(theta_deg.ravel()))
-            if rows.ndim == 2:
-                product = rows @ unit
-            else:
-                p, n = theta_deg.shape
-                product = (rows @ unit.reshape(-1, p, n).transpose(1, 0, 2)).swapaxes(0, 1)
-            power = product.real**2 + product.imag**2
-            return self._cost(power.sum(axis=0).reshape(theta_deg.shape))
+            if rows.ndim == 3:
+                unit = unit.reshape(-1, *theta_deg.shape).transpose(1, 0, 2)
+            product = rows @ unit
+            if self.method != "music":
+                return self._cost(_power(product, -2)).reshape(theta_deg.shape)
+            cost = _power(unit - rows.conj().swapaxes(-1, -2) @ product, -2)
+            return np.where(_power(unit, -2) > 0.0, cost, 1.0).reshape(theta_deg.shape)
 
         return refine(exact_cost, costs, index, search.grid_deg, search.periodic)
 
@@ -204,7 +255,7 @@ class DoaFinder:
         m = r.shape[-1]
         if self.method == "music":
             if not 1 <= n_sources < m:
-                raise ShapeError(f"n_sources = {n_sources}: {m} elements can separate 1 to {m - 1}")
+                raise _too_many(n_sources, m)
             return signal_subspace(r, n_sources).conj().swapaxes(-1, -2)
         if n_sources < 1:
             raise ShapeError(f"n_sources = {n_sources}: at least 1")
@@ -224,10 +275,23 @@ class DoaFinder:
         power = product.real**2 + product.imag**2
         return self._cost(power.reshape(b, k, -1).sum(axis=1))
 
-    def _make_search_grid(self) -> SearchGrid:
-        beam = self.response.beamwidth_deg if self.method == "music" else None
-        least_step = 0.0 if beam is None else beam / _SINGLE_STEPS_PER_BEAM
-        return SearchGrid(self.grid_deg, self.response.limits_deg, self._unit_steering, least_step)
+    def _search_grid(self) -> SearchGrid:
+        if self._search is None:
+            # Peaks that stay on the grid are ranked by its costs alone: in double precision.
+            beam = self.response.beamwidth_deg if self.method == "music" and self.refine else None
+            least_step = 0.0 if beam is None else beam / _SINGLE_STEPS_PER_BEAM
+            self._search = SearchGrid(
+                self.grid_deg, self.response.limits_deg, self._unit_steering, least_step
+            )
+        return self._search
+
+
+def _power(x: NDArray[np.complex128], axis: int) -> NDArray[np.float64]:
+    return (x.real**2 + x.imag**2).sum(axis=axis)
+
+
+def _too_many(n_sources: int, m: int) -> ShapeError:
+    return ShapeError(f"n_sources = {n_sources}: {m} elements can separate 1 to {m - 1}")
 
 
 def signal_subspace(covariance: NDArray[np.complex128], n_sources: int) -> NDArray[np.complex128]:

@@ -52,6 +52,11 @@ class SearchGrid:
         a = unit_steering[:, columns]
         self._planes = np.concatenate((a.real, a.imag)).astype(self._dtype)
 
+    @property
+    def planes(self) -> NDArray[Any]:
+        """Real and imaginary parts of the unit steering vectors, (2, M, G)."""
+        return self._planes.reshape(2, -1, self._planes.shape[1])
+
     def power(self, rows: NDArray[np.complex128]) -> NDArray[Any]:
         """||W a||^2 for W (B, K, M), (B, G): real products of [Re -Im; Im Re], three times faster than complex."""
         b, k, m = rows.shape
@@ -76,8 +81,8 @@ def _unique(grid_deg: NDArray[np.float64], low: float, high: float) -> tuple[sli
     return slice(0, len(grid_deg)), bool(span < 360.0 <= span + 1.5 * (grid_deg[-1] - grid_deg[-2]))
 
 
-def highest_peaks(cost: NDArray[Any], n: int, periodic: bool) -> NDArray[np.intp]:
-    """Indices of the n deepest strict local minima of (G,), deepest first; two equal neighbours count as one."""
+def minima(cost: NDArray[Any], periodic: bool) -> NDArray[np.intp]:
+    """Indices of the strict local minima of (G,), ends of a periodic grid last; two equal neighbours count as one."""
     middle = (cost[1:-1] < cost[:-2]) & (cost[1:-1] <= cost[2:])
     peaks = np.flatnonzero(middle) + 1
     if periodic:
@@ -85,7 +90,49 @@ def highest_peaks(cost: NDArray[Any], n: int, periodic: bool) -> NDArray[np.intp
             i for i in (0, len(cost) - 1) if cost[i] < cost[i - 1] and cost[i] <= cost[(i + 1) % len(cost)]
         ]
         peaks = np.concatenate((peaks, np.array(ends, np.intp)))
-    return peaks[np.argsort(cost[peaks], kind="stable")[:n]]
+    return peaks
+
+
+def candidates(cost: NDArray[Any], n: int, periodic: bool) -> NDArray[np.intp]:
+    """Those minima of (G,) that may be among the n deepest between grid points.
+
+    How deep a needle is on the grid says only how near a grid point is. A minimum is at most as high as its grid point,
+    and at least as high as that less half the rise to the higher neighbour (a parabola: less an eighth).
+    """
+    index = minima(cost, periodic)
+    if len(index) <= n:
+        return index
+    here = cost[index].astype(np.float64)
+    above = (index + 1) % len(cost)
+    rise = np.maximum(cost[index - 1], cost[above]) - here
+    tolerance = 8.0 * np.finfo(cost.dtype).eps * float(np.max(np.abs(cost)))
+    return index[here - 0.5 * rise - tolerance <= np.partition(here, n - 1)[n - 1]]
+
+
+def parabola(
+    cost: NDArray[Any], index: NDArray[np.intp], grid_deg: NDArray[np.float64], periodic: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Places (P,) in degrees and depths of the parabolas at grid minima `index` of costs (P, G)."""
+    low, high = neighbours(index, grid_deg, periodic)
+    start, p = grid_deg[index], np.arange(len(index))
+    here = cost[p, index].astype(np.float64)
+    below, above = start - low, high - start
+    fall = (cost[p, index - 1] - here) / below
+    rise = (cost[p, (index + 1) % len(grid_deg)] - here) / above
+    # A strict minimum: fall > 0 and rise >= 0, so this lies between the neighbours.
+    shift = 0.5 * (fall * above - rise * below) / (fall + rise)
+    return start + shift, here - (fall + rise) / (below + above) * shift**2
+
+
+def neighbours(
+    index: NDArray[np.intp], grid_deg: NDArray[np.float64], periodic: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Grid angles before and after those of `index`, in degrees on the same turn."""
+    start = grid_deg[index]
+    low, high = grid_deg[index - 1], grid_deg[(index + 1) % len(grid_deg)]
+    if periodic:
+        low, high = np.where(low > start, low - 360.0, low), np.where(high < start, high + 360.0, high)
+    return low, high
 
 
 def refine(
@@ -100,17 +147,11 @@ def refine(
     A parabola through the grid's own three points starts; each round then sets one through three points
     close around the minimum, until it stays where it is. Its error is about (probe^2 + step^2) / beam.
     """
-    after = index + 1
-    after[after == len(grid_deg)] = 0
-    low, start, high = grid_deg[index - 1], grid_deg[index], grid_deg[after]
-    if periodic:
-        low, high = np.where(low > start, low - 360.0, low), np.where(high < start, high + 360.0, high)
-    p = np.arange(len(index))
+    low, high = neighbours(index, grid_deg, periodic)
+    start, p = grid_deg[index], np.arange(len(index))
     deepest = cost[p, index].astype(np.float64)
+    centre, _ = parabola(cost, index, grid_deg, periodic)
     below, above = start - low, high - start
-    fall, rise = (cost[p, index - 1] - deepest) / below, (cost[p, after] - deepest) / above
-    # A strict minimum: fall > 0 and rise >= 0, so this lies between the neighbours.
-    centre = start + 0.5 * (fall * above - rise * below) / (fall + rise)
     probe = _FIRST_PROBE * (below + above)
     settled, here = np.zeros(len(index), bool), deepest
     for _ in range(_MOST_ROUNDS):
