@@ -169,9 +169,7 @@ class DoaFinder:
         if kernel is None:
             return None
         search = self._search_grid()
-        self._compiled = CompiledMusic(
-            kernel, self.response.steering, search.grid_deg, search.planes, search.periodic, self.refine
-        )
+        self._compiled = CompiledMusic(kernel, self.response.steering, search, self.refine)
         return self._compiled
 
     def _find_compiled(
@@ -208,7 +206,11 @@ class DoaFinder:
     def _find_some(self, rows: NDArray[np.complex128], n_sources: int) -> list[NDArray[np.float64]]:
         search = self._search_grid()
         cost = self._cost(search.power(rows))
-        peaks = [candidates(c, n_sources, search.periodic) for c in cost]
+        told = [candidates(c, n_sources, search.periodic) for c in cost]
+        if any(t is None for t in told):
+            cost = self._cost(search.power(rows, double=True))
+            told = [candidates(c, n_sources, search.periodic) for c in cost]
+        peaks = [t for t in told if t is not None]
         n_found = [len(p) for p in peaks]
         if not sum(n_found):
             return [np.empty(0) for _ in rows]

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hil.dsp.doa_cells import Cells
+from hil.dsp.doa_search import SearchGrid
 from hil.dsp.response import Steering
 
-_COMPLEX = np.dtype(np.complex128)
 
 
 class CompiledMusic:
@@ -18,26 +18,17 @@ class CompiledMusic:
 
     Parameters
     ----------
-    kernel : of `hil.dsp.compiled`. steering : (G,) degrees -> (M, G). grid_deg : (G,) ascending, the part on which
-        the array is unique. planes : (2, M, G) unit steering vectors there, float32 or float64. periodic : the grid
-        goes once round. refined : False leaves peaks on the grid.
+    kernel : of `hil.dsp.compiled`. steering : (G,) degrees -> (M, G). search : the grid. refined : False leaves peaks
+        on the grid.
     """
 
-    def __init__(
-        self,
-        kernel: Any,
-        steering: Steering,
-        grid_deg: NDArray[np.float64],
-        planes: NDArray[Any],
-        periodic: bool,
-        refined: bool,
-    ) -> None:
+    def __init__(self, kernel: Any, steering: Steering, search: SearchGrid, refined: bool) -> None:
         self._kernel = kernel
         self._find = kernel.find_music
-        self._planes = np.ascontiguousarray(planes)
-        self._cells = Cells(steering, grid_deg, periodic)
-        self._refined, self._periodic = refined, periodic
-        self._shape = (planes.shape[1], planes.shape[1])
+        self._search_grid = search
+        self._planes = search.planes()
+        self._cells = Cells(steering, search.grid_deg, search.periodic)
+        self._refined, self._periodic = refined, search.periodic
 
     def find(self, covariance: NDArray[np.complex128], n_sources: int) -> NDArray[np.float64] | None:
         """Angles (P,) in degrees of at most `n_sources` peaks of (M, M), deepest first.
@@ -54,15 +45,18 @@ class CompiledMusic:
     def _search(
         self, matrix: NDArray[np.complex128], known: bool, k: int
     ) -> NDArray[np.float64] | None:
-        cells, out = self._cells, np.empty(k)
+        cells, planes, out = self._cells, self._planes, np.empty(k)
         while True:
             n = self._find(
-                matrix, known, self._planes, cells.coefficients, cells.brackets, self._refined, self._periodic, out
+                matrix, known, planes, cells.coefficients, cells.brackets, self._refined, self._periodic, out
             )
             if n == k:
                 return out
             if n >= 0:
                 return out[:n]
-            if n > self._kernel.NOT_MADE:
+            if n <= self._kernel.NOT_MADE:
+                cells.add(self._kernel.NOT_MADE - n)
+            elif n == self._kernel.FLAT:
+                planes = self._search_grid.planes(double=True)
+            else:
                 return None
-            cells.add(self._kernel.NOT_MADE - n)

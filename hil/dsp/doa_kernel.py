@@ -12,13 +12,14 @@ import numpy as np
 from numba import njit, types  # pyright: ignore[reportMissingImports]
 
 from hil.dsp.covariance_kernel import OPTIONS, covariance
+from hil.dsp.doa_search import FLAT_WITHIN
 from hil.dsp.subspace_kernel import signal_subspace
 
-__all__ = ["NOT_MADE", "NOT_SMOOTH", "NO_SUBSPACE", "covariance", "find_music"]
+__all__ = ["FLAT", "NOT_MADE", "NOT_SMOOTH", "NO_SUBSPACE", "covariance", "find_music"]
 
-#: Instead of a number of peaks: ask LAPACK for the subspace; a peak lies in a cell that polynomials miss; the cell
-#: of grid angle i is not made yet (NOT_MADE - i).
-NO_SUBSPACE, NOT_SMOOTH, NOT_MADE = -1, -2, -3
+#: Instead of a number of peaks: ask LAPACK for the subspace; the cost is too flat for single precision; a peak lies in a
+#: cell that polynomials miss; the cell of grid angle i is not made yet (NOT_MADE - i).
+NO_SUBSPACE, FLAT, NOT_SMOOTH, NOT_MADE = -1, -2, -3, -4
 #: Grid angles whose sums are held at a time.
 _GRID = 256
 _MOST_STEPS = 40
@@ -53,6 +54,8 @@ def _search(
     ceiling = np.full(n, np.inf)
     for c in range(n_minima):
         _insert(ceiling, ceiling, c, cost[minima[c]], 0.0)
+    if cost.itemsize == 4 and _flat(cost, ceiling[n - 1] + FLAT_WITHIN):
+        return FLAT
     tolerance = 8.0 * np.finfo(planes.dtype).eps
     height = np.full(n, np.inf)
     work = np.empty((3, cells.shape[2])) if refined else np.empty((3, 0))
@@ -146,6 +149,20 @@ def _cost(vr: Any, vi: Any, planes: Any, cost: Any) -> None:
                 i += 1
             for t in range(last - first):
                 out[t] -= one[t] * one[t] + two[t] * two[t]
+
+
+@njit(**OPTIONS)
+def _flat(cost: Any, most: float) -> bool:
+    """`hil.dsp.doa_search.too_flat`."""
+    before, here, after = cost[:-2], cost[1:-1], cost[2:]
+    highest, found = np.float32(most), False
+    for i in range(here.shape[0]):
+        found |= (
+            (abs(here[i] - before[i]) < FLAT_WITHIN)
+            & (abs(after[i] - here[i]) < FLAT_WITHIN)
+            & (here[i] <= highest)
+        )
+    return found
 
 
 @njit(**OPTIONS)
@@ -243,7 +260,7 @@ def find_music(
 
     Returns
     -------
-    Peaks found, at most K; or NO_SUBSPACE, NOT_SMOOTH, NOT_MADE - i.
+    Peaks found, at most K; or NO_SUBSPACE, FLAT, NOT_SMOOTH, NOT_MADE - i.
     """
     k, m = out.shape[0], matrix.shape[1]
     vr, vi = np.empty((k, m)), np.empty((k, m))

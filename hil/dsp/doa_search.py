@@ -17,6 +17,8 @@ ExactCost = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 _FIRST_PROBE, _MOST_ROUNDS = 1 / 128, 5
 #: Relative error that a cost of the grid may have (it is ranked in single precision).
 _GRID_ERROR = 1e-6
+#: Three neighbours within this: single precision (and sums of it) does not tell a minimum there from none.
+FLAT_WITHIN = np.float32(1e-6)
 _SIDES = np.array([-1.0, 0.0, 1.0])
 #: The careful search: five points a round, each round six times narrower.
 _CAREFUL_POINTS, _CAREFUL_ROUNDS, _NARROWER = np.array([-1.0, -0.5, 0.0, 0.5, 1.0]), 4, 6.0
@@ -49,22 +51,26 @@ class SearchGrid:
         self.grid_deg = grid_deg[columns]
         step = float(np.min(np.diff(self.grid_deg)))
         self._dtype = np.float32 if 0 < least_single_step_deg <= step else np.float64
-        a = unit_steering[:, columns]
-        self._planes = np.concatenate((a.real, a.imag)).astype(self._dtype)
+        self._steering = unit_steering[:, columns]
+        self._planes: dict[type, NDArray[Any]] = {}
 
-    @property
-    def planes(self) -> NDArray[Any]:
+    def planes(self, double: bool = False) -> NDArray[Any]:
         """Real and imaginary parts of the unit steering vectors, (2, M, G)."""
-        return self._planes.reshape(2, -1, self._planes.shape[1])
+        dtype = np.float64 if double else self._dtype
+        if dtype not in self._planes:
+            a = self._steering
+            self._planes[dtype] = np.stack((a.real, a.imag)).astype(dtype, copy=False)
+        return self._planes[dtype]
 
-    def power(self, rows: NDArray[np.complex128]) -> NDArray[Any]:
+    def power(self, rows: NDArray[np.complex128], double: bool = False) -> NDArray[Any]:
         """||W a||^2 for W (B, K, M), (B, G): real products of [Re -Im; Im Re], three times faster than complex."""
         b, k, m = rows.shape
-        w = np.empty((b, 2, k, 2, m), self._dtype)
+        planes = self.planes(double)
+        w = np.empty((b, 2, k, 2, m), planes.dtype)
         w[:, 0, :, 0] = w[:, 1, :, 1] = rows.real
         w[:, 1, :, 0] = rows.imag
         np.negative(rows.imag, out=w[:, 0, :, 1], casting="same_kind")
-        product = w.reshape(2 * b * k, 2 * m) @ self._planes
+        product = w.reshape(2 * b * k, 2 * m) @ planes.reshape(2 * m, -1)
         product *= product
         return product.reshape(b, 2 * k, -1).sum(axis=1)
 
@@ -93,20 +99,26 @@ def minima(cost: NDArray[Any], periodic: bool) -> NDArray[np.intp]:
     return peaks
 
 
-def candidates(cost: NDArray[Any], n: int, periodic: bool) -> NDArray[np.intp]:
-    """Those minima of (G,) that may be among the n deepest between grid points.
+def candidates(cost: NDArray[Any], n: int, periodic: bool) -> NDArray[np.intp] | None:
+    """Those minima of (G,) that may be among the n deepest between grid points; None: ask in double precision.
 
     How deep a needle is on the grid says only how near a grid point is. A minimum is at most as high as its grid point,
     and at least as high as that less half the rise to the higher neighbour (a parabola: less an eighth).
     """
     index = minima(cost, periodic)
-    if len(index) <= n:
-        return index
     here = cost[index].astype(np.float64)
-    above = (index + 1) % len(cost)
-    rise = np.maximum(cost[index - 1], cost[above]) - here
+    ceiling = np.partition(here, n - 1)[n - 1] if len(index) >= n else np.inf
+    if cost.dtype == np.float32 and too_flat(cost, ceiling):
+        return None
+    rise = np.maximum(cost[index - 1], cost[(index + 1) % len(cost)]) - here
     tolerance = 8.0 * np.finfo(cost.dtype).eps * float(np.max(np.abs(cost)))
-    return index[here - 0.5 * rise - tolerance <= np.partition(here, n - 1)[n - 1]]
+    return index[here - 0.5 * rise - tolerance <= ceiling]
+
+
+def too_flat(cost: NDArray[np.float32], ceiling: float) -> bool:
+    """Whether costs (G,) not above `ceiling` are too flat somewhere to tell a minimum from none (many or close sources)."""
+    small = np.abs(np.diff(cost)) < FLAT_WITHIN
+    return bool(np.any(small[1:] & small[:-1] & (cost[1:-1] <= ceiling + FLAT_WITHIN)))
 
 
 def parabola(
