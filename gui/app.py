@@ -25,6 +25,7 @@ def show(
     array. array : as --array. support : directions that the emitters fill, as --support. rate_hz : of the samples; None: the
     device's own. networks : files of hil train, loaded.
     """
+    from PySide6.QtCore import QTimer
     from PySide6.QtWidgets import QApplication
 
     from gui.remembered import Remembered
@@ -32,6 +33,7 @@ def show(
     from gui.theme import apply_theme
     from gui.window import StationWindow
     from hil.core.device import RxConfig
+    from hil.dsp import compiled
 
     application = QApplication.instance() or QApplication(sys.argv[:1])
     assert isinstance(application, QApplication)
@@ -41,6 +43,8 @@ def show(
     try:
         window = StationWindow(station, device or "sim:", array, support, guided=True)
         window.show()
+        # after the first picture: a window that is there soon matters more than fast directions in it
+        QTimer.singleShot(0, compiled.prepare)
         for path in networks:
             window.load_network(path)
         if device is not None:

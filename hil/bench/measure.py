@@ -78,13 +78,19 @@ def interleaved(
     }
 
 
-def rows_in_microseconds(case: str, timings: Mapping[str, Timing], limit_s: float | None = None) -> list[Row]:
-    """Rows of one case: CPU microseconds per call, ratios to "ours", the machine's limit last."""
+def rows_in_microseconds(
+    case: str,
+    timings: Mapping[str, Timing],
+    limit_s: float | None = None,
+    other_limits_s: Mapping[str, float] | None = None,
+) -> list[Row]:
+    """Rows of one case: CPU microseconds per call, ratios to "ours", the machine's limit and other limits last."""
     ours = timings["ours"].cpu_s
     rows = [
         Row(case, who, 1e6 * t.cpu_s, "us", t.cpu_s, t.wall_s, None if who == "ours" else t.cpu_s / ours)
         for who, t in timings.items()
     ]
-    if limit_s is not None:
-        rows.append(Row(case, "machine limit", 1e6 * limit_s, "us", limit_s, ratio=limit_s / ours))
+    limits = {} if limit_s is None else {"machine limit": limit_s}
+    for who, least_s in (limits | dict(other_limits_s or {})).items():
+        rows.append(Row(case, who, 1e6 * least_s, "us", least_s, ratio=least_s / ours))
     return rows

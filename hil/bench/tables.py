@@ -60,7 +60,7 @@ def save_plot(results: Results, path: Path) -> None:
     axes = figure.subplots(len(heights), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
     for ax, (stage, rows) in zip(axes, panels.items(), strict=False):
         names = [f"{row.case}: {row.who}" for row in rows]
-        colours = [ACCENT if row.who == "machine limit" else CALIBRATED for row in rows]
+        colours = [ACCENT if "limit" in row.who else CALIBRATED for row in rows]
         ax.barh(names, [(row.ratio or 1.0) - 1.0 for row in rows], left=1.0, color=colours, height=0.7)
         for i, row in enumerate(rows):
             ratio = row.ratio or 1.0

@@ -18,6 +18,7 @@ from hil.core.errors import ConfigError, HilError, RecordingError, StreamStopped
 from hil.core.frame import Frame, StreamInfo
 from hil.core.geometry import parse_array
 from hil.core.units import parse_quantity
+from hil.dsp import compiled
 from hil.jobs.directions import Directions, Estimator, SpectrumSettings
 from hil.jobs.stated_array import stated_array
 from hil.jobs.watched import Watched
@@ -73,6 +74,8 @@ def of_device(
 ) -> Directions:
     """Directions of a device now; with `on_directions`, again and again while `keep_on()`."""
     session = open_session(uri, lambda fc_hz: parse_array(array, fc_hz), want)
+    if on_directions is not None:
+        compiled.prepare()
     with session:
         watched = Watched(session.stream, n_sources=settings.n_sources)
         newest = _Newest(settings.snapshots, watched)
