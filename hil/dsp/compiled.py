@@ -84,7 +84,7 @@ def _make_ready() -> None:
         folder = _folder()
         if not (folder / _READY).exists():
             _compile_apart(folder)
-        _kernel = _load(folder)
+        _kernel = _load(folder, _KERNEL)
         _why_not = ""
     except Exception as err:  # noqa: BLE001 - top of a thread; whatever numba raises, numpy goes on
         _why_not = f"{type(err).__name__}: {err}"
@@ -127,7 +127,7 @@ def _compile_apart(folder: Path) -> None:
     root = str(Path(__file__).resolve().parents[2])
     code = (
         f"import sys; sys.path.insert(0, {root!r}); "
-        f"from hil.dsp.compiled import compile_into; compile_into({str(folder)!r})"
+        f"from hil.dsp.compiled import compile_into; compile_into({str(folder)!r}, {_KERNEL!r})"
     )
     environment = dict(os.environ) | dict.fromkeys(
         ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
@@ -148,12 +148,12 @@ def _compile_apart(folder: Path) -> None:
         raise RuntimeError(f"the compiler ended with {code_of_end}")
 
 
-def compile_into(folder: str) -> None:
-    """Body of the process that compiles: kernels into `folder`, and a mark once all are there."""
+def compile_into(folder: str, module: str) -> None:
+    """Body of the process that compiles: kernels of a module into `folder`, and a mark once all are there."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if hasattr(os, "nice"):
         os.nice(15)
-    _load(Path(folder))
+    _load(Path(folder), module)
     handle, name = tempfile.mkstemp(dir=folder)
     os.close(handle)
     Path(name).replace(Path(folder) / _READY)
@@ -166,12 +166,12 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _load(folder: Path) -> Any:
+def _load(folder: Path, module: str) -> Any:
     """The kernels from `folder`, compiled into it where they are missing."""
     numba: Any = importlib.import_module("numba")
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(folder)
     try:
-        return importlib.import_module(_KERNEL)
+        return importlib.import_module(module)
     finally:
         numba.config.CACHE_DIR = before

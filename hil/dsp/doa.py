@@ -207,9 +207,12 @@ class DoaFinder:
         search = self._search_grid()
         cost = self._cost(search.power(rows))
         told = [candidates(c, n_sources, search.periodic) for c in cost]
-        if any(t is None for t in told):
-            cost = self._cost(search.power(rows, double=True))
-            told = [candidates(c, n_sources, search.periodic) for c in cost]
+        untold = [b for b, t in enumerate(told) if t is None]
+        if untold:
+            cost = cost.astype(np.float64)
+            cost[untold] = self._cost(search.power(rows[untold], double=True))
+            for b in untold:
+                told[b] = candidates(cost[b], n_sources, search.periodic)
         peaks = [t for t in told if t is not None]
         n_found = [len(p) for p in peaks]
         if not sum(n_found):

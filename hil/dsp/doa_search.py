@@ -171,6 +171,8 @@ def refine(
         bend = left + right - 2.0 * here
         bend[bend <= 0.0] = np.inf
         step = 0.5 * probe * (left - right) / bend
+        # Depth of the parabola: that of its middle is one of where the search happened to look.
+        here = here - 0.125 * (left - right) ** 2 / bend
         centre = centre + step
         settled = np.abs(step) <= probe
         if settled.all():
