@@ -9,7 +9,7 @@ from numba import njit  # pyright: ignore[reportMissingImports]
 
 from hil.dsp.covariance_kernel import OPTIONS
 
-#: Certified sine of the largest angle to the subspace before the last correction, which squares it or nearly so.
+#: Certified sine of the largest angle to the subspace.
 _SINE = 1e-9
 #: From here on LAPACK is cheaper than many columns.
 _MANY_ELEMENTS, _MOST_PART = 16, 0.25
@@ -21,9 +21,10 @@ def signal_subspace(r: Any, k: int, vr: Any, vi: Any) -> bool:
     """Orthonormal basis of the K largest eigenvalues of (M, M) complex128 into planes (K, M); False: ask LAPACK.
 
     Subspace iteration on R - s I with s the mean of the other eigenvalues: with V orthonormal, H = V^H R V and
-    E = R V - V H, the next basis is that of V + E (H - s I)^-1. It ends when it is proven that V holds the K
-    *largest* to 1e-9: trace and Frobenius norm of what is left bound its largest eigenvalue (Laguerre 1880,
-    Samuelson 1968), and sin <= ||E|| / gap (Davis, Kahan 1970). No proof in a few rounds: False.
+    E = R V - V H, the next basis is that of V + E (H - s I)^-1. It ends when it is proven that it holds the K
+    *largest* to 1e-9: trace and Frobenius norm of what is left bound the distance w of its eigenvalues from s
+    (Laguerre 1880, Samuelson 1968), V is within x = ||E|| / gap (Davis, Kahan 1970), the next basis within
+    x (w / gap + x^2). No proof in a few rounds: False.
     """
     m = r.shape[0]
     if m > _MANY_ELEMENTS and k > _MOST_PART * m:
@@ -56,7 +57,7 @@ def signal_subspace(r: Any, k: int, vr: Any, vi: Any) -> bool:
         left, inside = 1.0, 0.0
         for a in range(k):
             for b in range(a, k):
-                x, y = _dot(vr[a], vi[a], er[b], ei[b])
+                x, y = _dot(vr, vi, a, er, ei, b)
                 hr[a, b] = hr[b, a] = x
                 hi[a, b] = y
                 hi[b, a] = -y
@@ -66,18 +67,19 @@ def signal_subspace(r: Any, k: int, vr: Any, vi: Any) -> bool:
         error = 0.0
         for b in range(k):
             for a in range(k):
-                _subtract(er[b], ei[b], vr[a], vi[a], hr[a, b], hi[a, b])
-            error += _power(er[b], ei[b])
+                _subtract(er, ei, b, vr, vi, a, hr[a, b], hi[a, b])
+            error += _power(er, ei, b)
         shift = left / rest
         spread = max((square - inside - 2.0 * error) / rest - shift * shift, 0.0) + _ROUNDING * square
-        top = shift + np.sqrt((rest - 1) * spread) + _ROUNDING
-        found = _cholesky(hr, hi, top + np.sqrt(error) / _SINE, lr, li)
+        error, width = np.sqrt(error), np.sqrt((rest - 1) * spread) + _ROUNDING
+        found = _cholesky(hr, hi, shift + width + np.sqrt(error * (width + error) / _SINE), lr, li)
         if not _cholesky(hr, hi, shift, lr, li):
             return False
         _divide(er, ei, lr, li)
         for a in range(k):
-            vr[a] += er[a]
-            vi[a] += ei[a]
+            for i in range(m):
+                vr[a, i] += er[a, i]
+                vi[a, i] += ei[a, i]
         if not _orthonormal(vr, vi):
             return False
         if found:
@@ -96,17 +98,14 @@ def _start(ar: Any, ai: Any, k: int, vr: Any, vi: Any) -> bool:
         p = np.argmax(left)
         if not left[p] > 1e-13:
             return False
-        one, two = vr[a], vi[a]
         for i in range(m):
-            one[i] = ar[p, i]
-            two[i] = -ai[p, i]
+            vr[a, i] = ar[p, i]
+            vi[a, i] = -ai[p, i]
         for b in range(a):
-            _subtract(one, two, vr[b], vi[b], vr[b, p], -vi[b, p])
-        scale = 1.0 / np.sqrt(left[p])
+            _subtract(vr, vi, a, vr, vi, b, vr[b, p], -vi[b, p])
+        _scale(vr, vi, a, 1.0 / np.sqrt(left[p]))
         for i in range(m):
-            one[i] *= scale
-            two[i] *= scale
-            left[i] -= one[i] * one[i] + two[i] * two[i]
+            left[i] -= vr[a, i] * vr[a, i] + vi[a, i] * vi[a, i]
         left[p] = 0.0
     return _orthonormal(vr, vi)
 
@@ -116,57 +115,65 @@ def _times(ar: Any, ai: Any, vr: Any, vi: Any, yr: Any, yi: Any) -> None:
     """Y = R V, vectors in rows; R[i, j] = conj(R[j, i]) keeps all loads in rows."""
     m = ar.shape[0]
     for a in range(vr.shape[0]):
-        one, two = yr[a], yi[a]
-        one[:] = 0.0
-        two[:] = 0.0
+        for i in range(m):
+            yr[a, i] = 0.0
+            yi[a, i] = 0.0
         j = 0
         while j + 4 <= m:
-            p0, p1, p2, p3 = ar[j], ar[j + 1], ar[j + 2], ar[j + 3]
-            q0, q1, q2, q3 = ai[j], ai[j + 1], ai[j + 2], ai[j + 3]
             x0, x1, x2, x3 = vr[a, j], vr[a, j + 1], vr[a, j + 2], vr[a, j + 3]
             y0, y1, y2, y3 = vi[a, j], vi[a, j + 1], vi[a, j + 2], vi[a, j + 3]
             for i in range(m):
-                one[i] += (
-                    p0[i] * x0 + q0[i] * y0 + p1[i] * x1 + q1[i] * y1
-                    + p2[i] * x2 + q2[i] * y2 + p3[i] * x3 + q3[i] * y3
+                yr[a, i] += (
+                    ar[j, i] * x0 + ai[j, i] * y0 + ar[j + 1, i] * x1 + ai[j + 1, i] * y1
+                    + ar[j + 2, i] * x2 + ai[j + 2, i] * y2 + ar[j + 3, i] * x3 + ai[j + 3, i] * y3
                 )  # fmt: skip
-                two[i] += (
-                    p0[i] * y0 - q0[i] * x0 + p1[i] * y1 - q1[i] * x1
-                    + p2[i] * y2 - q2[i] * x2 + p3[i] * y3 - q3[i] * x3
+                yi[a, i] += (
+                    ar[j, i] * y0 - ai[j, i] * x0 + ar[j + 1, i] * y1 - ai[j + 1, i] * x1
+                    + ar[j + 2, i] * y2 - ai[j + 2, i] * x2 + ar[j + 3, i] * y3 - ai[j + 3, i] * x3
                 )  # fmt: skip
             j += 4
         while j < m:
-            p, q, x, y = ar[j], ai[j], vr[a, j], vi[a, j]
+            x, y = vr[a, j], vi[a, j]
             for i in range(m):
-                one[i] += p[i] * x + q[i] * y
-                two[i] += p[i] * y - q[i] * x
+                yr[a, i] += ar[j, i] * x + ai[j, i] * y
+                yi[a, i] += ar[j, i] * y - ai[j, i] * x
             j += 1
 
 
+# Rows of planes below: views of rows would cost more than what is done with them where M is small.
+
+
 @njit(**OPTIONS)
-def _dot(ar: Any, ai: Any, br: Any, bi: Any) -> tuple[float, float]:
+def _dot(ar: Any, ai: Any, a: int, br: Any, bi: Any, b: int) -> tuple[float, float]:
     """a^H b."""
     x, y = 0.0, 0.0
-    for i in range(ar.shape[0]):
-        x += ar[i] * br[i] + ai[i] * bi[i]
-        y += ar[i] * bi[i] - ai[i] * br[i]
+    for i in range(ar.shape[1]):
+        x += ar[a, i] * br[b, i] + ai[a, i] * bi[b, i]
+        y += ar[a, i] * bi[b, i] - ai[a, i] * br[b, i]
     return x, y
 
 
 @njit(**OPTIONS)
-def _power(ar: Any, ai: Any) -> float:
+def _power(ar: Any, ai: Any, a: int) -> float:
     total = 0.0
-    for i in range(ar.shape[0]):
-        total += ar[i] * ar[i] + ai[i] * ai[i]
+    for i in range(ar.shape[1]):
+        total += ar[a, i] * ar[a, i] + ai[a, i] * ai[a, i]
     return total
 
 
 @njit(**OPTIONS)
-def _subtract(ar: Any, ai: Any, br: Any, bi: Any, x: float, y: float) -> None:
+def _scale(ar: Any, ai: Any, a: int, by: float) -> None:
+    for i in range(ar.shape[1]):
+        ar[a, i] *= by
+        ai[a, i] *= by
+
+
+@njit(**OPTIONS)
+def _subtract(ar: Any, ai: Any, a: int, br: Any, bi: Any, b: int, x: float, y: float) -> None:
     """a -= b (x + jy)."""
-    for i in range(ar.shape[0]):
-        ar[i] -= br[i] * x - bi[i] * y
-        ai[i] -= br[i] * y + bi[i] * x
+    for i in range(ar.shape[1]):
+        ar[a, i] -= br[b, i] * x - bi[b, i] * y
+        ai[a, i] -= br[b, i] * y + bi[b, i] * x
 
 
 @njit(**OPTIONS)
@@ -197,34 +204,30 @@ def _divide(er: Any, ei: Any, lr: Any, li: Any) -> None:
     k = er.shape[0]
     for b in range(k):
         for a in range(b):
-            _subtract(er[b], ei[b], er[a], ei[a], lr[b, a], -li[b, a])
-        er[b] /= lr[b, b]
-        ei[b] /= lr[b, b]
+            _subtract(er, ei, b, er, ei, a, lr[b, a], -li[b, a])
+        _scale(er, ei, b, 1.0 / lr[b, b])
     for b in range(k - 1, -1, -1):
         for a in range(b + 1, k):
-            _subtract(er[b], ei[b], er[a], ei[a], lr[a, b], li[a, b])
-        er[b] /= lr[b, b]
-        ei[b] /= lr[b, b]
+            _subtract(er, ei, b, er, ei, a, lr[a, b], li[a, b])
+        _scale(er, ei, b, 1.0 / lr[b, b])
 
 
 @njit(**OPTIONS)
 def _orthonormal(vr: Any, vi: Any) -> bool:
     """Gram-Schmidt in place; False where the vectors depend on each other."""
     for a in range(vr.shape[0]):
-        before = _power(vr[a], vi[a])
+        before = _power(vr, vi, a)
         for b in range(a):
-            x, y = _dot(vr[b], vi[b], vr[a], vi[a])
-            _subtract(vr[a], vi[a], vr[b], vi[b], x, y)
-        left = _power(vr[a], vi[a])
+            x, y = _dot(vr, vi, b, vr, vi, a)
+            _subtract(vr, vi, a, vr, vi, b, x, y)
+        left = _power(vr, vi, a)
         if not left > 1e-20 * before:
             return False
         # A second pass where the first took most of the vector away.
         if left < 0.01 * before:
             for b in range(a):
-                x, y = _dot(vr[b], vi[b], vr[a], vi[a])
-                _subtract(vr[a], vi[a], vr[b], vi[b], x, y)
-            left = _power(vr[a], vi[a])
-        scale = 1.0 / np.sqrt(left)
-        vr[a] *= scale
-        vi[a] *= scale
+                x, y = _dot(vr, vi, b, vr, vi, a)
+                _subtract(vr, vi, a, vr, vi, b, x, y)
+            left = _power(vr, vi, a)
+        _scale(vr, vi, a, 1.0 / np.sqrt(left))
     return True
