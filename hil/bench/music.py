@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
 from scipy.linalg import get_lapack_funcs
 
 from hil.bench.machine import machine_limit
@@ -33,6 +32,7 @@ _BROKEN = (ImportError, AttributeError, TypeError, ValueError, IndexError, KeyEr
 
 def run(quick: bool) -> StageReport:
     """Time ours and every peer on the same samples; an answer that is wrong by a grid step is noted."""
+    compiled.prepare(wait=True)
     rows: list[Row] = []
     present = {name: peer for name, peer in PEERS.items() if not peer.package or _installed(peer.package)}
     missing = {name: peer.install for name, peer in PEERS.items() if name not in present}

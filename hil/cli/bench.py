@@ -39,12 +39,8 @@ def bench(
     from hil.bench.tables import as_dict, save_plot
     from hil.bench.tables import markdown as as_markdown
     from hil.core.errors import ConfigError
-    from hil.dsp import compiled
 
     picked = chosen(stages or [])
-    console.print("compiling ...")
-    if not compiled.prepare(wait=True):
-        console.print(f"kernels in plain numpy: {compiled.why_not()}", markup=False)
     with threadpool_limits(limits=1):
         machine = describe_machine()
         results = {}

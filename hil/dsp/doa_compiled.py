@@ -12,7 +12,6 @@ from hil.dsp.doa_search import SearchGrid
 from hil.dsp.response import Steering
 
 
-
 class CompiledMusic:
     """What the kernels need of one array and grid.
 
@@ -42,9 +41,7 @@ class CompiledMusic:
         """`find` where the eigenvectors are known: rows (K, M), conjugate. None as there."""
         return self._search(np.ascontiguousarray(rows), True, len(rows))
 
-    def _search(
-        self, matrix: NDArray[np.complex128], known: bool, k: int
-    ) -> NDArray[np.float64] | None:
+    def _search(self, matrix: NDArray[np.complex128], known: bool, k: int) -> NDArray[np.float64] | None:
         cells, planes, out = self._cells, self._planes, np.empty(k)
         while True:
             n = self._find(

@@ -35,7 +35,14 @@ def _signatures() -> list[Any]:
     brackets = types.Array(types.float64, 2, "C")
     return [
         types.int64(
-            _MATRIX, types.boolean, types.Array(real, 3, "C"), cells, brackets, types.boolean, types.boolean, _FLOATS
+            _MATRIX,
+            types.boolean,
+            types.Array(real, 3, "C"),
+            cells,
+            brackets,
+            types.boolean,
+            types.boolean,
+            _FLOATS,
         )
         for real in (types.float32, types.float64)
     ]
@@ -95,7 +102,7 @@ def _search(
 
 
 @njit(**OPTIONS)
-def _insert(sorted_to: Any, beside: Any, count: int, value: float, other: float) -> None:
+def _insert(sorted_to: Any, beside: Any, count: int, value: Any, other: Any) -> None:
     """Put a value into an ascending list of fixed length, and another one at the same place of a second list."""
     n = sorted_to.shape[0]
     if not value < sorted_to[n - 1]:
@@ -152,7 +159,7 @@ def _cost(vr: Any, vi: Any, planes: Any, cost: Any) -> None:
 
 
 @njit(**OPTIONS)
-def _flat(cost: Any, most: float) -> bool:
+def _flat(cost: Any, most: Any) -> bool:
     """`hil.dsp.doa_search.too_flat`."""
     before, here, after = cost[:-2], cost[1:-1], cost[2:]
     highest, found = np.float32(most), False

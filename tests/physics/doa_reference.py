@@ -81,7 +81,12 @@ def random_calibration(rng: np.random.Generator, geometry: ArrayGeometry) -> Cal
     """Gains, phases, positions and coupling of one array, drawn."""
     m = geometry.n_elements
     mixed = rng.standard_normal((m, m)) + 1j * rng.standard_normal((m, m))
-    error = 0.03 * WAVELENGTH_M * rng.standard_normal((m, 3)) * (1.0, 0.0 if geometry.kind == "line" else 1.0, 0.0)
+    error = (
+        0.03
+        * WAVELENGTH_M
+        * rng.standard_normal((m, 3))
+        * (1.0, 0.0 if geometry.kind == "line" else 1.0, 0.0)
+    )
     blank = ideal(m)
     impairments = Impairments(
         (1 + 0.1 * rng.standard_normal(m)) * np.exp(2j * np.pi * rng.random(m)),

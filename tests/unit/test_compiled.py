@@ -148,7 +148,9 @@ def test_two_programs_compile_at_once(tiny: Write, tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="asks the system for processes")
 def test_compiler_ends_with_its_program(tiny: Write, tmp_path: Path) -> None:
     told = tmp_path / "pid"
-    tiny(f"import os, pathlib, time; pathlib.Path({str(told)!r}).write_text(str(os.getpid())); time.sleep(60)")
+    tiny(
+        f"import os, pathlib, time; pathlib.Path({str(told)!r}).write_text(str(os.getpid())); time.sleep(60)"
+    )
     code = (
         "import time; from hil.dsp import compiled; compiled._KERNEL = 'tiny_kernel_of_tests'; "
         "compiled.prepare(); time.sleep(60)"
