@@ -15,8 +15,9 @@ ExactCost = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 #: First probes lie this part of two grid steps from the grid's own parabola; rounds that halve it.
 _FIRST_PROBE, _MOST_ROUNDS = 1 / 128, 5
-#: Relative error that a cost of the grid may have (it is ranked in single precision).
-_GRID_ERROR = 1e-6
+_LAST_PROBE = 1 / 2048
+#: Error that a cost of the grid may have, in roundings of its precision.
+_GRID_ROUNDINGS = 8.0
 #: Three neighbours within this: single precision (and sums of it) does not tell a minimum there from none.
 FLAT_WITHIN = np.float32(1e-6)
 _SIDES = np.array([-1.0, 0.0, 1.0])
@@ -111,7 +112,7 @@ def candidates(cost: NDArray[Any], n: int, periodic: bool) -> NDArray[np.intp] |
     if cost.dtype == np.float32 and too_flat(cost, ceiling):
         return None
     rise = np.maximum(cost[index - 1], cost[(index + 1) % len(cost)]) - here
-    tolerance = 8.0 * np.finfo(cost.dtype).eps * float(np.max(np.abs(cost)))
+    tolerance = _GRID_ROUNDINGS * np.finfo(cost.dtype).eps * float(np.max(np.abs(cost)))
     return index[here - 0.5 * rise - tolerance <= ceiling]
 
 
@@ -157,7 +158,8 @@ def refine(
     """Continuous minima (P,) beside the grid points `index` (P,) of costs (P, G), and the cost there.
 
     A parabola through the grid's own three points starts; each round then sets one through three points
-    close around the minimum, until it stays where it is. Its error is about (probe^2 + step^2) / beam.
+    close around the minimum, until it stays where it is, and a last one closer still. Its error is about
+    (probe^2 + step^2) / beam.
     """
     low, high = neighbours(index, grid_deg, periodic)
     start, p = grid_deg[index], np.arange(len(index))
@@ -167,23 +169,34 @@ def refine(
     probe = _FIRST_PROBE * (below + above)
     settled, here = np.zeros(len(index), bool), deepest
     for _ in range(_MOST_ROUNDS):
-        left, here, right = exact_cost(centre[:, None] + probe[:, None] * _SIDES).T
-        bend = left + right - 2.0 * here
-        bend[bend <= 0.0] = np.inf
-        step = 0.5 * probe * (left - right) / bend
-        # Depth of the parabola: that of its middle is one of where the search happened to look.
-        here = here - 0.125 * (left - right) ** 2 / bend
+        step, here = _parabola_around(exact_cost, centre, probe)
         centre = centre + step
         settled = np.abs(step) <= probe
         if settled.all():
             break
         probe = 0.5 * probe
-    lost = ~settled | (here > deepest + _GRID_ERROR * (1.0 + np.abs(deepest)))
+    grid_error = _GRID_ROUNDINGS * np.finfo(cost.dtype).eps
+    lost = ~settled | (here > deepest + grid_error * (1.0 + np.abs(deepest)))
     lost |= (centre < low) | (centre > high)
     if lost.any():
         careful, deep = _refine_carefully(exact_cost, low, start, high)
         centre, here = np.where(lost, careful, centre), np.where(lost, deep, here)
+    # Needles of 60 dB differ in depth by less than a parabola of the first width is wrong by.
+    probe = _LAST_PROBE * (below + above)
+    step, depth = _parabola_around(exact_cost, centre, probe)
+    near = np.abs(step) <= probe
+    centre, here = np.where(near, centre + step, centre), np.where(near, depth, here)
     return (wrapped_deg(centre) if periodic else centre), here
+
+
+def _parabola_around(
+    exact_cost: ExactCost, centre: NDArray[np.float64], probe: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """From `centre` (P,) to the vertex of the parabola through it and two points beside it, and its depth."""
+    left, here, right = exact_cost(centre[:, None] + probe[:, None] * _SIDES).T
+    bend = left + right - 2.0 * here
+    bend[bend <= 0.0] = np.inf
+    return 0.5 * probe * (left - right) / bend, here - 0.125 * (left - right) ** 2 / bend
 
 
 def _refine_carefully(

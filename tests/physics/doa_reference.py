@@ -60,14 +60,15 @@ def reference_peaks(
     return (wrapped_deg(centre) if columns.periodic else centre)[order], depth[order], bump[order]
 
 
-def random_response(rng: np.random.Generator) -> tuple[ArrayResponse, int]:
-    """A line, circle or irregular planar array of 3 to 16 elements, every other one with gains, moved elements and coupling."""
-    m = int(rng.integers(3, 17))
+def random_response(rng: np.random.Generator, most: int = 16) -> tuple[ArrayResponse, int]:
+    """A line, circle or irregular planar array of 3 to `most` elements, every other one with gains, moved elements and
+    coupling."""
+    m = int(rng.integers(3, most + 1))
     kind = int(rng.integers(0, 3))
     if kind == 0:
         geometry = ula(m, rng.uniform(0.3, 0.5) * WAVELENGTH_M)
     elif kind == 1:
-        geometry = uca(max(m, 4), rng.uniform(0.2, 0.4) * max(m, 4) / np.pi / 2 * WAVELENGTH_M * 2)
+        geometry = uca(max(m, 4), rng.uniform(0.2, 0.4) * max(m, 4) / np.pi * WAVELENGTH_M)
     else:
         spread = rng.uniform(-0.35, 0.35, (m, 3)) * np.sqrt(m) * WAVELENGTH_M
         geometry = ArrayGeometry(spread * (1.0, 1.0, 0.0))

@@ -43,14 +43,16 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, kernel:
     return request.param
 
 
-def compare(seed: int) -> None:
+def compare(seed: int, most: int = 16) -> None:
     """Random array, sources, noise and grid of one seed; every third at 60 dB."""
     rng = np.random.default_rng(seed)
-    response, m = random_response(rng)
+    response, m = random_response(rng, most)
     k = int(rng.integers(1, m))
     snr_db = rng.uniform(0.0, 60.0) if seed % 3 else 60.0
     low, high = response.limits_deg
-    grid = response.grid_deg() if seed % 2 else np.linspace(low, high, round(2 * (high - low)) + 1)
+    # The coarser grid still separates what is a fifth of a beam apart.
+    step = min(0.5, 0.1 * (response.beamwidth_deg or 30.0))
+    grid = response.grid_deg() if seed % 2 else np.linspace(low, high, round((high - low) / step) + 1)
     x = random_snapshots(rng, response, k, snr_db, int(rng.choice([m + 2, 64, 300, 1000])))
     r = sample_covariance(x)
     exact = sample_covariance(x.astype(np.complex128))
@@ -70,6 +72,11 @@ def compare(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(40))
 def test_random_array_equals_the_reference(seed: int, way: str) -> None:
     compare(seed)
+
+
+@pytest.mark.parametrize("seed", range(100, 108))
+def test_large_array_equals_the_reference(seed: int, way: str) -> None:
+    compare(seed, 64)
 
 
 @pytest.mark.slow
