@@ -44,12 +44,18 @@ def write_checkpoint(
 ) -> None:
     """Replace the file at once, flushed to the disk: an interruption or a full disk leaves the old one.
 
-    card : what JSON can hold. Raises ConfigError if it cannot be written.
+    card : what JSON can hold. Raises ConfigError: it cannot be written, or a weight is not a number, which could not be read.
     """
+    import torch
     from safetensors.torch import save
 
     file = Path(path)
     kept = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    wrong = [n for n, v in kept.items() if not bool(torch.isfinite(v).all())]
+    if wrong:
+        raise ConfigError(
+            f"{wrong[0]} holds values that are no numbers", where=str(path), hint="train it again"
+        )
     data = save(kept, {"format": FORMAT, "card": json.dumps(card)})
     if len(data) > MAX_FILE_BYTES:
         raise ConfigError(f"{len(data) >> 20} MB, a network may take {MAX_FILE_BYTES >> 20}", where=str(path))

@@ -20,6 +20,8 @@ from hil.core.units import SPEED_OF_LIGHT_M_S
 _SAME_WAVELENGTHS = 0.05
 _SAME_CARRIER = 0.05
 MOST_ELEMENTS = 32
+#: Drivers of streams that may be those of a scene.
+_SIMULATED = ("sim", "replay", "faults")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,6 +91,11 @@ class Belongs:
             raise ConfigError(
                 "the network was trained without a calibration: its phases ended with the coherence epoch of the training",
                 hint="train with --calibration, then a new calibration is enough after every start",
+            )
+        if not self.calibrated and not self.epochs and stream.device.driver not in _SIMULATED:
+            raise ConfigError(
+                "the network was trained on a simulated array without a calibration: it knows that array's phases, not these",
+                hint="train with --calibration, or on a sweep of this array",
             )
 
     def require_array(self, positions_m: NDArray[np.float64], fc_hz: float) -> None:

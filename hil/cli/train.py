@@ -33,7 +33,7 @@ def train(
     sector: Annotated[str | None, typer.Option("--sector", "--field", metavar="A:B", help="Degrees that the network answers within [default: what the training angles span; a scene: -60:60].")] = None,
     tones: Annotated[int | None, typer.Option("--tones", metavar="K", help="mod-dnn: tones of a sample [default: 16].")] = None,
     steps: Annotated[int | None, typer.Option("--steps", "--epochs", metavar="N", min=1, help="Steps of mod-dnn's heads; epochs of the VAE [default: as usual].")] = None,
-    mode: Annotated[str, typer.Option("--mode", metavar="WORD", help="mod-dnn: fast, or paper (as published; hours).")] = "fast",
+    mode: Annotated[str, typer.Option("--mode", metavar="WORD", help="mod-dnn: fast, or paper (the published form; slower and worse).")] = "fast",
     supervised: Annotated[bool, typer.Option("--supervised", help="dual-path-vae: train on the stated directions.")] = False,
     labels: Annotated[str | None, typer.Option("--labels", metavar="KIND", help="dual-path-vae: pseudo-labels to start at: bartlett, somp, music, best [default: best].")] = None,
     seed: SeedOption = 0,

@@ -206,7 +206,7 @@ def _require_fit(belongs: Belongs, rows: Rows) -> None:
             "the network was trained without a calibration, these data were corrected with one", where="--calibration",
             hint="leave the option out, or train with it",
         )  # fmt: skip
-    if not belongs.calibrated and belongs.epochs and not set(origin.epochs) <= set(belongs.epochs):
+    if not belongs.calibrated and not set(origin.epochs) <= set(belongs.epochs):
         raise ConfigError(
             "the network was trained without a calibration, and these data are of another coherence epoch", where="--network",
             hint="train with a calibration of each",

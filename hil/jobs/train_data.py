@@ -113,6 +113,9 @@ def _read(
         given = calibration_of(settings.calibration, settings.stale_ok, origin, sets, used, kind)
         if given is not None:
             origin = _with(origin, given)
+            kind = _correctable(sets, kind, kinds, given.calibration)
+            frequency = _frequency(sets) if kind == "csi" else np.zeros(0)
+            columns = columns_of(frequency, picked)
         if not origin.calibrated and len(origin.epochs) > 1:
             raise ConfigError(
                 f"{len(origin.epochs)} coherence epochs without a calibration have phases of their own and cannot be trained "
@@ -141,6 +144,21 @@ def _kind(sets: Sequence[Dataset], kinds: tuple[str, ...]) -> str:
         f"holds {', '.join(lacking.kinds)}, this method takes {' or '.join(kinds)}", where=str(lacking.path),
         hint=f"make it with hil campaign dataset --what {kinds[0]}"
         + (" --waveform W.toml" if kinds[0] == "csi" else ""),
+    )  # fmt: skip
+
+
+def _correctable(sets: Sequence[Dataset], kind: str, kinds: tuple[str, ...], given: Calibration) -> str:
+    """The kind itself, or one from which delays, responses, images and DC can be taken: a covariance has lost them."""
+    from hil.dsp.correction import is_ideal, receiver_errors
+
+    if kind != "covariances" or is_ideal(receiver_errors(given.impairments)):
+        return kind
+    for other in kinds[1:]:
+        if all(other in data.kinds for data in sets):
+            return other
+    raise ConfigError(
+        "the calibration corrects delays, responses, IQ images or DC, which covariances do not show any more", where="--calibration",
+        hint="make the set with --what snapshots, or with hil campaign dataset --calibration",
     )  # fmt: skip
 
 

@@ -100,7 +100,10 @@ def train_mod_dnn(paths: Sequence[Path], settings: TrainSettings, progress: Prog
         origin.epochs,
     )
     n = max(1, round((field[1] - field[0]) / _REGION_DEG))
-    shape = Shape(settings.tones, belongs.n_elements, Regions(n, field), settings.mode)  # pyright: ignore[reportArgumentType]
+    shape = Shape(settings.tones, belongs.n_elements, Regions(n, field))
+    if settings.mode == "paper":
+        regions = Regions(n, field, guard_deg=0.0, step_deg=0.1)
+        shape = replace(shape, mode="paper", iterations=3, solver="scg", regions=regions)
     plan = replace(TrainPlan(), seed=settings.seed)
     if settings.steps is not None:
         plan = replace(plan, steps=settings.steps, gate_steps=min(plan.gate_steps, settings.steps))
@@ -136,6 +139,7 @@ def train_mod_dnn(paths: Sequence[Path], settings: TrainSettings, progress: Prog
     except KeyboardInterrupt:
         unfinished.write()
         raise
+    unfinished.write()  # Ctrl-C while it is judged loses nothing
     trained = TrainedModDnn(network.cpu(), rows.frequency_hz, gain, belongs)
     scores = mod_dnn_scores(trained, rows.of(2).within(sector), bias_rows=rows.of(0), table=table)
     seconds = time.monotonic() - begin
@@ -145,8 +149,6 @@ def train_mod_dnn(paths: Sequence[Path], settings: TrainSettings, progress: Prog
     replace(trained, belongs=made).save(settings.out)
     if done.finished:
         unfinished.end()
-    else:
-        unfinished.write()
     return TrainReport(
         TrainedModDnn.method, settings.out, *counts(rows), scores, done.finished, seconds, notes_of(rows)
     )
@@ -176,13 +178,13 @@ def mod_dnn_scores(
     if not len(rows):
         return []
     tones = _normalised(rows, gain)
-    out = [score(NAME, trained.of_tones(tones)[0][:, None], true)]
-    read = _music(rows, gain)
+    out = [score(NAME, trained.of_tones(tones, rows.origin.fc_hz)[0][:, None], true)]
+    read, _ = _music(rows, gain)
     if not rows.origin.calibrated:
-        out.append(score("MUSIC", _music(rows, np.ones_like(gain)), true))
+        out.append(score("MUSIC", _music(rows, np.ones_like(gain))[0], true))
     out.append(score("MUSIC" if rows.origin.calibrated else "MUSIC, gains fitted", read, true))
     if bias_rows is not None and len(bias_rows):
-        bias = bias_table(bias_rows.angle_deg[:, 0], _music(bias_rows, gain)[:, 0])
+        bias = bias_table(bias_rows.angle_deg[:, 0], _music(bias_rows, gain)[0][:, 0])
         if bias is not None:
             out.append(score("bias table", bias.corrected(read), true))
     if table is not None:
@@ -230,8 +232,8 @@ def _normalised(rows: Rows, gain: NDArray[np.complex128]) -> NDArray[np.complex6
     return normalised(np.swapaxes(rows.values, 1, 2) / gain)
 
 
-def _music(rows: Rows, gain: NDArray[np.complex128]) -> NDArray[np.float64]:
-    """(R, 1) of covariances over the tones."""
+def _music(rows: Rows, gain: NDArray[np.complex128]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """(R, 1) and (R,) of covariances over the tones, as `music_deg`."""
     from calib.methods.mod_dnn.tones import covariances
 
     seen = covariances(_normalised(rows, gain))

@@ -20,7 +20,8 @@ _BATCH = 4096
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Score:
-    """Of one estimator. error_deg : (R, K), found minus true; 90 where it found nothing. missed : share of such rows."""
+    """Of one estimator. error_deg : (R, K), found minus true; 90 where it found nothing. missed : share of rows in which it
+    found less than there is."""
 
     name: str
     error_deg: NDArray[np.float64]
@@ -46,11 +47,18 @@ def rms(error_deg: NDArray[np.float64]) -> float:
     return float(np.sqrt(np.mean(error_deg**2))) if error_deg.size else float("nan")
 
 
-def score(name: str, found_deg: NDArray[np.float64], true_deg: NDArray[np.float64]) -> Score:
-    """From directions (R, K) and true ones (R, K), both ascending; NaN: nothing found."""
+def score(
+    name: str,
+    found_deg: NDArray[np.float64],
+    true_deg: NDArray[np.float64],
+    whole: NDArray[np.bool_] | None = None,
+) -> Score:
+    """From directions (R, K) and true ones (R, K), both ascending; NaN: nothing found. whole : (R,) rows in which all
+    sources were found, None: those without NaN."""
     error = (found_deg - true_deg + 180.0) % 360.0 - 180.0
     found = np.isfinite(error)
-    missed = float(1 - np.mean(np.all(found, axis=1))) if len(error) else 0.0
+    complete = np.all(found, axis=1) if whole is None else whole
+    missed = float(1 - np.mean(complete)) if len(error) else 0.0
     return Score(name, np.where(found, error, _MISSING_DEG), missed)
 
 
@@ -65,20 +73,27 @@ def music_deg(
     array: ArrayGeometry | Calibration,
     fc_hz: float,
     sector_deg: tuple[float, float] | None = None,
-) -> NDArray[np.float64]:
-    """Directions (R, K) by MUSIC, in the order of the true ones that they fit best; NaN where some are missing."""
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Directions (R, K) by MUSIC, in the order of the true ones that they fit best, and whether all were found (R,).
+
+    Where it shows fewer peaks than there are sources its highest stands for the missing ones, as a user would take it; NaN
+    where it shows none.
+    """
     finder = DoaFinder(array, fc_hz)
     if sector_deg is not None:
         grid = finder.grid_deg
         inside = (grid >= sector_deg[0] - 4.0) & (grid <= sector_deg[1] + 4.0)
         finder = DoaFinder(array, fc_hz, grid[inside])
-    out = np.full(true_deg.shape, np.nan)
+    out, whole = np.full(true_deg.shape, np.nan), np.zeros(len(true_deg), np.bool_)
     for at in range(0, len(covariance), _BATCH):
         part = covariance[at : at + _BATCH]
         for row, found in enumerate(finder.find_many(part, true_deg.shape[1]), at):
-            if len(found) == true_deg.shape[1] and np.all(np.isfinite(found)):
-                out[row] = true_deg[row] + assign_errors_deg(found, true_deg[row])
-    return out
+            if not len(found) or not np.all(np.isfinite(found)):
+                continue
+            whole[row] = len(found) == true_deg.shape[1]
+            filled = np.append(found, np.full(true_deg.shape[1] - len(found), found[0]))
+            out[row] = true_deg[row] + assign_errors_deg(filled, true_deg[row])
+    return out, whole
 
 
 def best_words(scores: Sequence[Score]) -> str:

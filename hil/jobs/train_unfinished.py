@@ -95,8 +95,12 @@ def require_writable(out: Path, *, resume: bool) -> None:
 
 
 def fingerprint(rows: Rows) -> str:
-    """Of the data of a training."""
-    digest = hashlib.sha256()
-    for values in (rows.values, rows.angle_deg, rows.part, rows.frequency_hz):
+    """Of the data of a training, and of the array that they are taken for."""
+    origin, decoder = rows.origin, rows.decoder
+    errors = None if decoder is None else decoder.impairments
+    known = [] if errors is None else [e for e in (errors.gain, errors.coupling) if e is not None]
+    digest = hashlib.sha256(repr((origin.fc_hz, origin.calibrated, origin.calibration)).encode())
+    positions_m = np.asarray(origin.geometry.positions_m)
+    for values in (rows.values, rows.angle_deg, rows.part, rows.frequency_hz, positions_m, *known):
         digest.update(np.ascontiguousarray(values).view(np.uint8).data)
     return digest.hexdigest()[:32]

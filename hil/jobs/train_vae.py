@@ -80,8 +80,8 @@ def train_vae(paths: Sequence[Path], settings: TrainSettings, progress: Progress
     require_writable(settings.out, resume=settings.resume)
     if settings.mode != "fast":
         raise ConfigError(
-            "the paper's ResNet-18 takes hours and is not better: it is trained by hil reproduce dual-path-vae only",
-            where="--mode", hint="--mode fast",
+            "the paper's ResNet-18 takes hours and is not better: no command trains it", where="--mode",
+            hint="--mode fast; in Python: calib.methods.dual_path_vae (DualPath, train_phases)",
         )  # fmt: skip
     labels = _label_kind(settings.labels)
     device = device_of(settings.device)
@@ -137,6 +137,7 @@ def train_vae(paths: Sequence[Path], settings: TrainSettings, progress: Progress
     except KeyboardInterrupt:
         unfinished.write()
         raise
+    unfinished.write()  # Ctrl-C while it is judged loses nothing
     path.eval()
     scores = vae_scores(TrainedVae(path, labels, belongs), rows.of(2), sector)
     seconds = time.monotonic() - begin
@@ -146,8 +147,6 @@ def train_vae(paths: Sequence[Path], settings: TrainSettings, progress: Progress
     TrainedVae(path, labels, made).save(settings.out)
     if done.finished:
         unfinished.end()
-    else:
-        unfinished.write()
     return TrainReport(
         TrainedVae.method, settings.out, *counts(rows), scores, done.finished, seconds, notes_of(rows)
     )
@@ -177,8 +176,8 @@ def vae_scores(trained: TrainedVae | None, rows: Rows, sector_deg: tuple[float, 
     if trained is not None:
         out.append(score(NAME, in_pieces(trained), true))
     described = rows.decoder or rows.origin.geometry
-    read = music_deg(rows.values.astype(np.complex128), true, described, rows.origin.fc_hz, sector_deg)
-    out.append(score("MUSIC", read, true))
+    read, whole = music_deg(rows.values.astype(np.complex128), true, described, rows.origin.fc_hz, sector_deg)
+    out.append(score("MUSIC", read, true, whole))
     out.append(score(LIKELIHOOD, in_pieces(None), true))
     return out
 

@@ -237,6 +237,50 @@ def test_a_killed_training_goes_on_to_the_same_network(
     assert not part.exists()
 
 
+def test_an_end_while_it_is_judged_loses_no_training(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    jobs = {
+        "mod-dnn": ("hil.jobs.train_mod_dnn.mod_dnn_scores", ("--steps", 20, "--tones", 8)),
+        "dual-path-vae": ("hil.jobs.train_vae.vae_scores", ("--epochs", 1)),
+    }
+    for method, (judged, options) in jobs.items():
+        out = tmp_path / method
+        base = ("train", method, folder / "set.h5", *options, "--out", out)
+        with monkeypatch.context() as patch:
+            patch.setattr(judged, ended)
+            assert call([*map(str, base)]) == 130
+        assert out.with_name(f"{method}.part").exists()
+        code, found = _said(folder, *base, "--resume")
+        assert code == 0, found
+        assert found["finished"]
+
+
+def test_covariances_cannot_be_corrected_for_delays(folder: Path, tmp_path: Path) -> None:
+    known = store.load(folder / "array.h5")
+    delays = replace(known.impairments, delay_s=np.array([0.0, 3e-8, -2e-8, 5e-8]))
+    store.save(replace(known, impairments=delays), tmp_path / "delays.h5")
+    base = (
+        "train",
+        "dual-path-vae",
+        "--calibration",
+        tmp_path / "delays.h5",
+        "--epochs",
+        1,
+        "--stale-ok",
+        "test",
+    )
+    code, said = _said(folder, *base, folder / "two.h5", "--out", tmp_path / "n")
+    assert (code, "covariances do not show" in said["reason"]) == (2, True), said
+    code, said = _said(
+        folder, *base, folder / "set.h5", "--out", tmp_path / "n"
+    )  # it has channel responses, too
+    assert code == 0, said
+
+
 def test_a_time_limit_leaves_a_network_and_the_way_on(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,13 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights() -> None:
         train_aoa(fresh(), data, AoaPlan(epochs=7, batch=64, seed=3, patience=6), state=half)
     with pytest.raises(ConfigError, match="another size"):
         train_aoa(AnchoredPath(array, 2, hidden=16), data, plan, state=half)
+    for name in ("plan", "best", "history"):
+        card = {k: v for k, v in half.card.items() if k != name}
+        with pytest.raises(ConfigError, match="damaged"):
+            train_aoa(fresh(), data, plan, state=AoaState(half.tensors, card))
+    less = {k: v for k, v in half.tensors.items() if k != "random"}
+    with pytest.raises(ConfigError, match="damaged"):
+        train_aoa(fresh(), data, plan, state=AoaState(less, half.card))
     stopped = train_aoa(fresh(), data, plan, on_epoch=lambda epoch, loss, validation: epoch == 2)
     assert (len(stopped.history), stopped.finished) == (2, False)
 

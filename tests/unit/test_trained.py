@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from calib.checkpoint import read_checkpoint, write_checkpoint
+from calib.checkpoint import FORMAT, read_checkpoint, write_checkpoint
 from calib.methods.dual_path_vae.aoa_path import AnchoredPath
 from calib.methods.dual_path_vae.decoder import KnownArray
 from calib.methods.mod_dnn.network import Shape
@@ -24,6 +26,7 @@ from hil.core.calibration import Calibration, Gauge, Validity, unknown_sigma
 from hil.core.errors import CalibrationMismatch, ConfigError
 from hil.core.geometry import ArrayGeometry, parse_array
 from hil.core.impairments import ideal
+from tests.campaign_folders import stream_of
 
 FC_HZ = 2.4e9
 LINE = parse_array("ula:4:0.5", FC_HZ)
@@ -147,6 +150,23 @@ def test_what_does_not_fit_is_said() -> None:
         belongs.require_calibration(small)
 
 
+def test_a_network_of_a_scene_is_for_simulated_arrays() -> None:
+    stream = stream_of("a")
+    stream = replace(stream, geometry=LINE, config=replace(stream.config, fc_hz=FC_HZ))
+    with pytest.raises(ConfigError, match="simulated array without a calibration"):
+        _belongs().require_fit(stream, None)
+    _belongs().require_fit(replace(stream, device=replace(stream.device, driver="sim")), None)
+    _belongs(calibrated=True).require_fit(stream, _calibration())
+    with pytest.raises(ConfigError, match="coherence epoch"):
+        replace(_belongs(), epochs=("other",)).require_fit(stream, None)
+
+
+def test_weights_that_are_no_numbers_are_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no numbers"):
+        write_checkpoint(tmp_path / "n", {"w": torch.tensor([1.0, float("nan")])}, {})
+    assert not list(tmp_path.iterdir())
+
+
 def _card(change: Any) -> Any:
     def changed(tensors: dict[str, Any], card: dict[str, Any]) -> None:
         change(card)
@@ -179,12 +199,19 @@ DAMAGED: list[Any] = [
 ]  # fmt: skip
 
 
+def _forged(path: Path, tensors: dict[str, torch.Tensor], card: dict[str, Any]) -> None:
+    """As another program may write it."""
+    save_file(
+        {k: v.contiguous() for k, v in tensors.items()}, path, {"format": FORMAT, "card": json.dumps(card)}
+    )
+
+
 @pytest.mark.parametrize("number", range(len(DAMAGED)))
 def test_damaged_networks_are_one_line(number: int, tmp_path: Path) -> None:
     _mod_dnn().save(tmp_path / "a")
     tensors, card = read_checkpoint(tmp_path / "a")
     DAMAGED[number](tensors, card)
-    write_checkpoint(tmp_path / "b", tensors, card)
+    _forged(tmp_path / "b", tensors, card)
     with pytest.raises(ConfigError) as caught:
         load_network(tmp_path / "b")
     assert "\n" not in str(caught.value)
@@ -206,7 +233,7 @@ def test_damaged_paths_are_one_line(change: Any, tmp_path: Path) -> None:
     _vae().save(tmp_path / "a")
     tensors, card = read_checkpoint(tmp_path / "a")
     change(tensors, card)
-    write_checkpoint(tmp_path / "b", tensors, card)
+    _forged(tmp_path / "b", tensors, card)
     with pytest.raises(ConfigError) as caught:
         load_network(tmp_path / "b")
     assert "\n" not in str(caught.value)

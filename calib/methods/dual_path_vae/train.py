@@ -172,17 +172,22 @@ class _Run:
 
     def _resume(self, state: AoaState) -> None:
         card = state.card
-        if card["plan"] != asdict(self.plan) or card["samples"] != self.count:
+        try:
+            if card["plan"] != asdict(self.plan) or card["samples"] != self.count:
+                raise ConfigError(
+                    "the checkpoint belongs to a training with other settings or data",
+                    hint="resume with the settings and the data set it was started with",
+                )
+            unpack(state.tensors, self.path, self.adam)
+            self.rng.set_state(state.tensors["random"])
+            self.best = float(card["best"])
+            self.kept = {name: value.clone() for name, value in part(state.tensors, "best").items()}
+            self.out.history = [(int(epoch), float(a), float(b)) for epoch, a, b in card["history"]]
+            self.out.best_epoch, self.before_s = int(card["best_epoch"]), float(card["seconds"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as err:
             raise ConfigError(
-                "the checkpoint belongs to a training with other settings or data",
-                hint="resume with the settings and the data set it was started with",
-            )
-        unpack(state.tensors, self.path, self.adam)
-        self.rng.set_state(state.tensors["random"])
-        self.best = card["best"]
-        self.kept = {name: value.clone() for name, value in part(state.tensors, "best").items()}
-        self.out.history = [(int(epoch), loss, validation) for epoch, loss, validation in card["history"]]
-        self.out.best_epoch, self.before_s = card["best_epoch"], card["seconds"]
+                "the checkpoint is damaged", hint="train again from the start, without --resume"
+            ) from err
         self.out.seconds = self.before_s
 
     @torch.no_grad()

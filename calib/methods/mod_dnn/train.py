@@ -143,6 +143,11 @@ class _Run:
         while self._enter():
             steps = self._steps()
             loss = float(self._gate_loss_step() if self.stage == "gate" else self._heads_loss_step())
+            if not math.isfinite(loss):
+                raise ConfigError(
+                    f"the training went astray: its loss at step {self.step} is not a number",
+                    hint="look at the data, or give another --seed",
+                )
             done, self.step = self.step, self.step + 1
             ends = self.step == steps
             if done % _HISTORY_EVERY == 0 or ends:
