@@ -22,6 +22,8 @@ class BenchStage:
 STAGES: tuple[BenchStage, ...] = (
     BenchStage("music", "MUSIC frame, two sources", "hil.bench.music"),
     BenchStage("samples", "Samples: conversion, covariance, PSD", "hil.bench.samples"),
+    BenchStage("map", "Angle-delay map, 64 antennas x 256 subcarriers", "hil.bench.angle_delay_map"),
+    BenchStage("gradient", "Unsupervised gain-phase step", "hil.bench.gradient"),
     BenchStage("simulator", "Simulated array", "hil.bench.simulator"),
     BenchStage("iio", "Capture over IIO", "hil.bench.iio_capture"),
     BenchStage("learning", "Learning without labels", "hil.bench.learning"),
