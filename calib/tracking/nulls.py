@@ -107,7 +107,10 @@ class NullReader:
 
     @staticmethod
     def _slope(
-        a: NDArray[np.complex128], rho: NDArray[np.float64], conj: NDArray[np.complex128], g2: NDArray[np.float64]
+        a: NDArray[np.complex128],
+        rho: NDArray[np.float64],
+        conj: NDArray[np.complex128],
+        g2: NDArray[np.float64],
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Curvature and gradient of D / 2 along theta; conj (N, K) is U^*, g2 (N,) |a|^2."""
         s, pv = a @ conj, (rho * a) @ conj

@@ -53,7 +53,12 @@ def run(quick: bool) -> StageReport:
         rows.append(Row(case, name, 1e3 * t.cpu_s, "ms", t.cpu_s, t.wall_s, t.cpu_s / per_step))
     t = found["closed form"]
     per_block = Row(
-        "closed-form step, one block", "ours", 1e3 * t.cpu_s / BLOCKS, "ms", t.cpu_s / BLOCKS, t.wall_s / BLOCKS
+        "closed-form step, one block",
+        "ours",
+        1e3 * t.cpu_s / BLOCKS,
+        "ms",
+        t.cpu_s / BLOCKS,
+        t.wall_s / BLOCKS,
     )
     rows.append(at_most(per_block, _CLOSED_MS))
     return StageReport(

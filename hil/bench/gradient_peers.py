@@ -62,7 +62,9 @@ def same_graph(batch: Batch) -> Step:
     torch = _torch()
     y, t = _tensors(batch)
     d = torch.exp(2j * np.pi * t["f"][:, None] * t["tau"])
-    a0 = torch.exp(-2j * np.pi * torch.sin(torch.from_numpy(batch.theta().astype(np.float32)))[:, :, None] * t["x"])
+    a0 = torch.exp(
+        -2j * np.pi * torch.sin(torch.from_numpy(batch.theta().astype(np.float32)))[:, :, None] * t["x"]
+    )
     clean = y * t["symbols"].conj()[:, None, :]
 
     def step(kappa: NDArray[np.complex128]) -> tuple[float, NDArray[np.complex128]]:
@@ -78,7 +80,9 @@ def through_the_maximum(batch: Batch) -> Step:
     torch = _torch()
     y, t = _tensors(batch)
     d = torch.exp(2j * np.pi * t["f"][:, None] * t["tau"])
-    a0 = torch.exp(-2j * np.pi * torch.sin(torch.from_numpy(batch.theta().astype(np.float32)))[:, :, None] * t["x"])
+    a0 = torch.exp(
+        -2j * np.pi * torch.sin(torch.from_numpy(batch.theta().astype(np.float32)))[:, :, None] * t["x"]
+    )
     clean = y * t["symbols"].conj()[:, None, :]
     blocks = torch.arange(len(clean))
 
