@@ -13,7 +13,7 @@ import numpy as np
 from calib.result import LearnResult
 from calib.tracking.tracker import Tracker
 from drivers.convert import wire_to_complex
-from hil.bench.measure import Row, StageReport, at_most
+from hil.bench.measure import Row, StageReport, at_most, interleaved
 from hil.core.errors import HilError
 from hil.core.geometry import ArrayGeometry, ula
 from hil.core.units import SPEED_OF_LIGHT_M_S
@@ -45,7 +45,9 @@ def run(quick: bool) -> StageReport:
         settings = LearnSettings(support_deg=scene.support_deg, seed=seed)
         case = f"cold start, {scene.n_elements} elements, {len(batch)} blocks, seed {seed}"
         row, result = cold_start(case, batch, geometry, scene.receiver.fc_hz, settings)
-        rows.append(row)
+        least = interleaved({"eigenvectors": lambda batch=batch: np.linalg.eigh(batch.covariance)}, rounds=3)
+        least_s = least["eigenvectors"].cpu_s
+        rows += [row, Row(case, "eigenvectors of all blocks", least_s, "s", least_s, ratio=least_s / row.cpu_s)]
         if result is not None and not followed:
             newer = both.part(both.time_s >= _LEARNED_S)
             followed = follow(result, geometry, scene.receiver.fc_hz, newer, 5 if quick else 15)

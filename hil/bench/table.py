@@ -40,7 +40,7 @@ def chosen(names: Sequence[str]) -> tuple[BenchStage, ...]:
     return tuple(s for s in STAGES if not names or s.name in names)
 
 
-def run_stage(stage: BenchStage, quick: bool) -> StageReport:
-    """Measure one stage; its module is imported now."""
-    run: Callable[[bool], StageReport] = importlib.import_module(stage.module).run
-    return run(quick)
+def run_stage(stage: BenchStage, quick: bool, hours: float | None = None) -> StageReport:
+    """Measure one stage; its module is imported now. hours : of the recording of `long`."""
+    run: Callable[..., StageReport] = importlib.import_module(stage.module).run
+    return run(quick, hours) if stage.name == "long" else run(quick)
