@@ -27,6 +27,7 @@ STAGES: tuple[BenchStage, ...] = (
     BenchStage("simulator", "Simulated array", "hil.bench.simulator"),
     BenchStage("iio", "Capture over IIO", "hil.bench.iio_capture"),
     BenchStage("learning", "Learning without labels", "hil.bench.learning"),
+    BenchStage("scaling", "Time as the work grows", "hil.bench.scaling"),
     BenchStage("start", "Start of the program", "hil.bench.start"),
 )
 
