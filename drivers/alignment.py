@@ -277,9 +277,13 @@ def _judge(power: NDArray[np.float32], lags: NDArray[np.int64], terms: int) -> t
     return OffsetEstimate(int(lags[peak]), ratio, clear), half_width
 
 
-def alignment_error(estimate: OffsetEstimate, names: str) -> CaptureError:
+class NotAligned(CaptureError):
+    """What the boards received has no instant in common that can be seen."""
+
+
+def alignment_error(estimate: OffsetEstimate, names: str) -> NotAligned:
     """The error for boards that cannot be aligned."""
-    return CaptureError(
+    return NotAligned(
         f"boards {names} could not be aligned: the signal repeats or is too weak "
         f"(correlation peak {estimate.ratio:.2f} times the next, {_MIN_RATIO:g} needed)",
         hint="put a modulated or noise-like emitter in view that all boards receive more strongly than its echoes "

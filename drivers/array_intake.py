@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from drivers.alignment import (
     SEGMENT,
     UNSURE_SAMPLES,
+    NotAligned,
     OffsetEstimate,
     alignment_error,
     find_offset,
@@ -32,6 +34,7 @@ _SEARCHES = ((0.03, 16), (0.25, 16))
 _SLIP_CHECK_S = 1.0
 _MAX_TIME_APART_S = 1.0
 REALIGNMENTS = 8
+_STARTS = 3
 #: After noise was sent for the alignment: how long the waveform may take to come back, and how far behind a device may be.
 _SETTLE_S = 0.1
 _BEHIND_S = 2.0
@@ -73,15 +76,11 @@ class Alignment:
         rows = zip(uris, self.offsets, self.skipped, self.ratios, fractions, corrected, strict=False)
         boards = [
             {
-                "uri": u,
-                "offset_samples": o,
-                "offset_fraction": round(float(f), 4),
-                "fraction_corrected": done,
-                "skipped_samples": s,
-                "peak_ratio": r,
+                "uri": u, "offset_samples": o, "offset_fraction": round(float(f), 4), "fraction_corrected": done,
+                "skipped_samples": s, "peak_ratio": r,
             }
             for u, o, s, r, f, done in rows
-        ]
+        ]  # fmt: skip
         return {
             "method": self.method,
             "first_sample": self.first_sample,
@@ -117,6 +116,19 @@ def misaligned(uri: str) -> CaptureError:
         f"{uri}: the devices lose samples faster than they can be aligned",
         hint="lower the rate, or read from fewer devices",
     )
+
+
+def aligned(opened: Callable[[], ArrayIntake], first_sample: int, interrupted: Interrupted) -> Alignment:
+    """Align the streams that `opened` opens; some times, for a busy computer may start boards too far apart."""
+    for left in reversed(range(_STARTS)):
+        intake = opened()
+        try:
+            return intake.align(first_sample, interrupted)
+        except NotAligned:
+            if not left:
+                raise
+            intake.close()
+    raise AssertionError
 
 
 class ArrayIntake:

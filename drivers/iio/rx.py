@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
-from drivers.array_intake import REALIGNMENTS, Taken, misaligned
+from drivers.array_intake import REALIGNMENTS, Taken, aligned, misaligned
 from drivers.iio.board import Board
 from drivers.iio.intake import Alignment, Intake
 from drivers.iio.request import apply_settings, check_request, read_settings
@@ -225,11 +225,16 @@ class IioDevice:
         assert self._config is not None
         self._tracker.record(EpochEvent.STREAM_RESTART)
         self._renew_stream()
-        try:
-            self._intake = Intake(
-                self._boards, self._ports, self._config, self._link_timeout_s, self._transmitter
+        config = self._config
+
+        def opened() -> Intake:
+            self._intake = intake = Intake(
+                self._boards, self._ports, config, self._link_timeout_s, self._transmitter
             )
-            alignment = self._intake.align(self._count, lambda: not self._order.running)
+            return intake
+
+        try:
+            alignment = aligned(opened, self._count, lambda: not self._order.running)
         except HilError as err:
             self._end_streams()
             if isinstance(err, ConnectionLost):

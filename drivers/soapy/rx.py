@@ -9,7 +9,7 @@ import weakref
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
-from drivers.array_intake import REALIGNMENTS, Alignment, Taken, misaligned
+from drivers.array_intake import REALIGNMENTS, Alignment, Taken, aligned, misaligned
 from drivers.settings import check_channels, restored
 from drivers.soapy.address import Address, parse
 from drivers.soapy.describe import abilities, identity, read_limits, wire_of, worse
@@ -246,17 +246,17 @@ class SoapyDevice:
         assert self._config is not None
         self._tracker.record(EpochEvent.STREAM_RESTART)
         self._renew_stream()
+        config = self._config
+
+        def opened() -> RadioIntake:
+            self._intake = intake = RadioIntake(
+                self._radios, self._ports, config, self._wire, self._link_timeout_s,
+                common_time=self._common_time, transmitter=self._transmitter,
+            )  # fmt: skip
+            return intake
+
         try:
-            self._intake = RadioIntake(
-                self._radios,
-                self._ports,
-                self._config,
-                self._wire,
-                self._link_timeout_s,
-                common_time=self._common_time,
-                transmitter=self._transmitter,
-            )
-            alignment = self._intake.align(self._count, lambda: not self._order.running)
+            alignment = aligned(opened, self._count, lambda: not self._order.running)
         except HilError as err:
             self._end_streams()
             if isinstance(err, ConnectionLost):

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from hil.cli.options import ArrayOption, CalibrationOption, RelearnOption, StaleOption
 from hil.cli.output import JsonOption, console, emit, print_table, print_values
+from hil.cli.workers import MemoryOption, SchedulerOption, WorkersOption, told_of, where_of
 
 if TYPE_CHECKING:
     from hil.processing.calibrations import CalibrationWanted
-    from hil.processing.process import Where
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,9 +25,6 @@ app = typer.Typer(
 FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder that hil sweep made.")]
 WaveformOption = Annotated[Path | None, typer.Option("--waveform", metavar="F", help="The OFDM or SRS waveform that was sent; for csi.")]  # fmt: skip
 SnapshotsOption = Annotated[int, typer.Option("--snapshots", metavar="N", help="Samples of a block.")]
-SchedulerOption = Annotated[str | None, typer.Option("--scheduler", metavar="ADDR", help="Dask scheduler, e.g. tcp://127.0.0.1:8786; its workers must see the same folders.")]  # fmt: skip
-WorkersOption = Annotated[int | None, typer.Option("--workers", metavar="N", help="Processes here, 0: no further ones [default: one a core].")]  # fmt: skip
-MemoryOption = Annotated[str | None, typer.Option("--memory", metavar="BYTES", help="Memory of each of these processes, e.g. 500M [default: its share].")]  # fmt: skip
 
 
 @app.command("show")
@@ -117,10 +111,10 @@ def process(
 
     settings = ProcessSettings(what, snapshots, rows, sources, array)  # pyright: ignore[reportArgumentType]
     campaign = open_campaign(folder)
-    with _told("points") as told:
+    with told_of("points") as told:
         found = process_campaign(
             campaign, out, settings, calibration=_calibration(calibration, relearn_phase, stale_ok), waveform=waveform,
-            where=_where(scheduler, workers, memory), progress=told,
+            where=where_of(scheduler, workers, memory), progress=told,
         )  # fmt: skip
     by_index = {p.index: p for p in campaign.points}
     bad = [
@@ -184,11 +178,11 @@ def dataset(
     kinds = [ProcessSettings(word.strip(), snapshots, rows, None, array) for word in what.split(",")]  # pyright: ignore[reportArgumentType]
     splitting = SplitSettings(split, val, test, seed)  # pyright: ignore[reportArgumentType]
     campaigns = [open_campaign(folder) for folder in folders]
-    with _told("points") as told:
+    with told_of("points") as told:
         found = make_dataset(
             campaigns, out, kinds, splitting, emitters_deg=degrees_list(emitter), waveform=waveform,
             calibration=_calibration(calibration, relearn_phase, stale_ok),
-            where=_where(scheduler, workers, memory), progress=told,
+            where=where_of(scheduler, workers, memory), progress=told,
         )  # fmt: skip
     bad = [{"campaign": folder, "index": index, "why": why} for folder, index, why in found.bad]
     emit(
@@ -213,14 +207,6 @@ def _calibration(path: Path | None, relearn_phase: bool, stale_ok: str | None) -
     return None if path is None else CalibrationWanted(path, relearn_phase, stale_ok)
 
 
-def _where(scheduler: str | None, workers: int | None, memory: str | None) -> Where:
-    from hil.core.units import parse_quantity
-    from hil.processing.process import Where
-
-    most = None if memory is None else round(parse_quantity(memory, where="--memory", unit="B"))
-    return Where(workers, most, scheduler)
-
-
 def _ending(bad: list[dict[str, Any]], total: int) -> dict[str, Any]:
     if not bad:
         return {}
@@ -235,31 +221,3 @@ def _name_bad(bad: list[dict[str, Any]]) -> None:
         console.print(f"  bad: {one['table_deg']:.2f} degrees: {one['why']}", markup=False, highlight=False)
     if len(bad) > 10:
         console.print(f"  and {len(bad) - 10} more")
-
-
-@contextmanager
-def _told(unit: str) -> Iterator[Callable[[int, int, int], None]]:
-    """Progress: a bar on a terminal, a line for every tenth elsewhere."""
-    columns = (
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total} {task.description}"),
-        TimeRemainingColumn(),
-    )
-    last = -1
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(unit, total=None)
-
-        def told(done: int, total: int, bad: int) -> None:
-            nonlocal last
-            words = unit + (f", {bad} bad" if bad else "")
-            bar.update(task, total=total, completed=done, description=words)
-            tenth = 10 * done // max(total, 1)
-            if not console.is_terminal and tenth > last:
-                last = tenth
-                console.print(f"{done}/{total} {words}", markup=False, highlight=False)
-
-        try:
-            yield told
-        except KeyboardInterrupt:
-            console.print("what is finished is kept: the same command goes on")
-            raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as jsonlib
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -23,7 +23,12 @@ from hil.cli.options import (
     rx_config,
 )
 from hil.cli.output import JsonOption, console, emit, plain, write_line
+from hil.cli.workers import SchedulerOption, WorkersOption, told_of, where_of
 from hil.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hil.jobs.directions import SpectrumSettings
+    from hil.processing.where import Where
 
 
 def spectrum(
@@ -52,6 +57,21 @@ def spectrum(
     snapshots: Annotated[
         int, typer.Option("--snapshots", metavar="N", min=16, max=10_000_000, help="Samples per estimate.")
     ] = 4096,
+    every: Annotated[
+        float | None,
+        typer.Option("--every", metavar="S", help="Recording: directions every S seconds, into --out."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="F.csv", help="With --every: a row for every direction.")
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            "--seconds", metavar="S", help="With --every: how much of the recording [default: all]."
+        ),
+    ] = None,
+    workers: WorkersOption = None,
+    scheduler: SchedulerOption = None,
     follow: Annotated[
         bool, typer.Option("--follow", help="Device: one JSON line per estimate until interrupted.")
     ] = False,
@@ -68,13 +88,17 @@ def spectrum(
     relearn_phase: RelearnOption = False,
     stale_ok: StaleOption = None,
     json: JsonOption = None,
-) -> None:
+) -> int:
     """Directions of arrival of a device or recording, with one standard deviation each.
+
+    With --every: of the whole recording, however long, shared among the cores. Ctrl-C loses nothing that is finished: the same
+    command goes on. A piece that cannot be used is named and stops nothing (exit code 4).
 
     \b
     Examples:
       hil spectrum rec.sigmf-meta --calibration array.h5 --plot spectrum.png
       hil spectrum rec.sigmf-meta --calibration array.h5 --method dual-path-vae --sources 2
+      hil spectrum rec.sigmf-meta --calibration array.h5 --every 0.01 --out directions.csv
       hil spectrum sim: --array ula:8:0.5 --follow
     """
     from hil.jobs.directions import METHODS, Directions, SpectrumSettings
@@ -89,6 +113,26 @@ def spectrum(
         n_sources=parse_sources(sources), method=method, grid_deg=parse_grid(grid), snapshots=snapshots, at_s=at,
         calibration=calibration, relearn_phase=relearn_phase, stale_ok=stale_ok, network=network,
     )  # fmt: skip
+    if every is None:
+        for option, value in (
+            ("--out", out),
+            ("--seconds", seconds),
+            ("--workers", workers),
+            ("--scheduler", scheduler),
+        ):
+            if value is not None:
+                raise ConfigError(
+                    "belongs to --every", where=option, hint="add --every, for example --every 0.01"
+                )
+    elif is_device(source) or follow:
+        raise ConfigError(
+            "is for recordings", where="--every", hint="hil capture first; a device is followed with --follow"
+        )
+    else:
+        refuse_tuning(fc, fs, gain)
+        return _over_time(
+            Path(source), array, settings, every, out, seconds, where_of(scheduler, workers, None), plot, json
+        )
     if not is_device(source):
         refuse_tuning(fc, fs, gain)
         if follow:
@@ -130,6 +174,50 @@ def spectrum(
     if directions.used is not None:
         words = f" ({directions.used.words})" if directions.used.words else ""
         console.print(f"calibration {directions.used.status}{words}", highlight=False)
+    return 0
+
+
+def _over_time(
+    path: Path,
+    array: str | None,
+    settings: SpectrumSettings,
+    every_s: float,
+    out: Path | None,
+    seconds: float | None,
+    where: Where,
+    plot: Path | None,
+    json: str | None,
+) -> int:
+    from hil.jobs.over_time import over_time, read_rows
+
+    if out is None:
+        raise ConfigError("needs a file", where="--every", hint="add --out directions.csv")
+    with told_of("pieces") as told:
+        found = over_time(
+            path, array, settings, out, every_s=every_s, seconds=seconds, where=where, progress=told
+        )
+    if plot is not None:
+        from hil.reporting import plots
+
+        plots.save(plots.over_time_figure(read_rows(out)), plot)
+    problem: dict[str, Any] = {}
+    if found.bad:
+        problem = {
+            "status": "failed", "reason": f"{len(found.bad)} pieces of the recording are bad", "exit_code": 4,
+            "hint": f"the first: {found.bad[0][2]}; the same command tries them again",
+        }  # fmt: skip
+    emit(json, problem | found.as_dict())
+    console.print(
+        f"{found.directions} directions of {found.estimates} looks in {out}: {found.recording_s:.1f} s of recording in "
+        f"{found.seconds:.1f} s",
+        markup=False, highlight=False,
+    )  # fmt: skip
+    for low, high, why in found.bad[:10]:
+        console.print(f"  bad: {low:.3f} to {high:.3f} s: {why}", markup=False, highlight=False)
+    for epoch, status in found.calibration_status.items():
+        if status != "none":
+            console.print(f"calibration {status} in epoch {epoch[:8]}", highlight=False)
+    return 4 if found.bad else 0
 
 
 def _publisher(address: str | None) -> Any:

@@ -114,11 +114,17 @@ class Estimator:
             self._receivers = None if is_ideal(errors) else errors
 
     def estimate(
-        self, samples: NDArray[np.complex64], first_sample: int, silent: Collection[int] = ()
+        self,
+        samples: NDArray[np.complex64],
+        first_sample: int,
+        silent: Collection[int] = (),
+        *,
+        spectrum: bool = True,
     ) -> Directions:
         """From (M, N) samples; delays, responses, images and DC that the calibration knows are undone in them.
 
         silent : channels that are known to hear nothing. They, and those whose samples say nothing, are left out.
+        spectrum : False where directions are all that is wanted; it is flat then.
         """
         left_out = without_signal(samples, silent)
         note = "; ".join(left_out.values())
@@ -141,17 +147,17 @@ class Estimator:
             return self._nothing(first_sample, note)
         if self.settings.method == "dual-path-vae":
             likely = self._likelihood(kept).look(covariance, n, count)
-            found, sigma, spectrum = likely.doa_deg, likely.sigma_deg, likely.spectrum
+            found, sigma, seen = likely.doa_deg, likely.sigma_deg, likely.spectrum
         else:
             found = finder.find(covariance, count)
             sigma = doa_sigma_deg(covariance, finder.response, self.stream.fc_hz, found, n, count)
-            spectrum = finder.spectrum(covariance, count)
+            seen = finder.spectrum(covariance, count) if spectrum else np.ones(len(finder.grid_deg))
         if not np.all(np.isfinite(sigma)):
             note = "; ".join(filter(None, [note, _NO_SIGMA]))
         if self.used is not None:
             sigma = np.hypot(sigma, self.used.calibration.gauge.angle_sigma_deg)
         return Directions(
-            self.stream, found, sigma, count, self.used, finder.grid_deg, spectrum, first_sample, note
+            self.stream, found, sigma, count, self.used, finder.grid_deg, seen, first_sample, note
         )
 
     def _finder(self, kept: tuple[int, ...]) -> DoaFinder:

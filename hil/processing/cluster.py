@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from hil import __version__
 from hil.core.errors import HilError
-from hil.processing.task import PointTask, TaskOutcome, run_task
+from hil.processing.task import Task, TaskOutcome, run_task
 
 _CONNECT_S = 10
 _POLL_S = 2.0
@@ -108,13 +108,13 @@ def what_is_wrong(version: str, folders: list[str], out: str) -> str:
     return "" if os.access(out, os.W_OK) else f"cannot write to {out}"
 
 
-def run_on(client: Any, tasks: Sequence[PointTask], window: int) -> Iterator[TaskOutcome]:
+def run_on(client: Any, tasks: Sequence[Task], window: int) -> Iterator[TaskOutcome]:
     """Outcomes as they come; `window` tasks are in the cluster's hands at a time.
 
     Raises HilError: the scheduler or all workers are lost.
     """
     failures: dict[int, int] = {}
-    again: list[PointTask] = []
+    again: list[Task] = []
     for task, outcome in _pass(client, deque(tasks), window):
         if outcome.word != "failed":
             yield outcome
@@ -138,7 +138,7 @@ def given_up(outcome: TaskOutcome, times: int) -> TaskOutcome:
     return TaskOutcome(outcome.index, "bad", f"failed {times} times: {outcome.why}")
 
 
-def run_here(tasks: Sequence[PointTask]) -> Iterator[TaskOutcome]:
+def run_here(tasks: Sequence[Task]) -> Iterator[TaskOutcome]:
     """One after the other, in this process."""
     for task in tasks:
         for times in range(1, _FAILURES + 1):
@@ -150,9 +150,9 @@ def run_here(tasks: Sequence[PointTask]) -> Iterator[TaskOutcome]:
                 yield given_up(outcome, times)
 
 
-def _pass(client: Any, tasks: deque[PointTask], window: int) -> Iterator[tuple[PointTask, TaskOutcome]]:
+def _pass(client: Any, tasks: deque[Task], window: int) -> Iterator[tuple[Task, TaskOutcome]]:
     """Every task once."""
-    running: dict[Any, PointTask] = {}
+    running: dict[Any, Task] = {}
     try:
         while tasks or running:
             while tasks and len(running) < window:
@@ -187,15 +187,15 @@ def _finished(client: Any, futures: list[Any]) -> list[Any]:
             )
 
 
-def _outcome(task: PointTask, future: Any) -> TaskOutcome:
+def _outcome(task: Task, future: Any) -> TaskOutcome:
     error = future.exception() if future.status == "error" else None
     if error is None and future.status == "finished":
         return future.result()
     if type(error).__name__ == "KilledWorker":
-        return TaskOutcome(task.point.index, "failed", "its worker was ended (memory, or a kill)")
+        return TaskOutcome(task.index, "failed", "its worker was ended (memory, or a kill)")
     if error is None:
         raise HilError("the Dask scheduler is lost", hint="start it again; what is finished is kept")
-    return TaskOutcome(task.point.index, "failed", f"{type(error).__name__}: {error}")
+    return TaskOutcome(task.index, "failed", f"{type(error).__name__}: {error}")
 
 
 def _distributed() -> Any:

@@ -18,9 +18,10 @@ from hil.campaign.folder import Campaign, CampaignPoint
 from hil.core.errors import ConfigError, RecordingError
 from hil.processing.calibrations import CalibrationWanted
 from hil.processing.dataset_file import DATA_DTYPE, FORMAT, KINDS, POINT_FIELDS, SCHEMA, TEXT
-from hil.processing.process import HERE, Where, process_campaign
+from hil.processing.process import process_campaign
 from hil.processing.settings import ProcessSettings
 from hil.processing.split import PARTS, SplitSettings, least_step_deg, places, split_points
+from hil.processing.where import HERE, Where
 from hil.recorder.files import sync_folder
 
 _SOURCE = {"covariances": "covariance", "snapshots": "snapshots", "csi": "csi"}

@@ -11,52 +11,24 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from drivers.sigmf_files import open_recording
 from hil.campaign.folder import Campaign
 from hil.core.errors import ConfigError, HilError, RecordingError
 from hil.core.geometry import parse_array
 from hil.processing.calibrations import CalibrationWanted, EpochCalibration, calibrations_by_epoch
-from hil.processing.cluster import available_cores, local_cluster, remote_cluster, run_here, run_on
 from hil.processing.measure import require_fitting
 from hil.processing.settings import ProcessSettings
-from hil.processing.task import PointTask, TaskOutcome
+from hil.processing.task import PointTask
+from hil.processing.where import HERE, Where, outcomes_of
 from hil.recorder.files import write_json
 
 #: Called with the number of points done, of all, and of the bad ones.
 Progress = Callable[[int, int, int], None]
-_LEAST_MEMORY = 128 << 20
-_MOST_MEMORY = 4 << 30
-
-
-@dataclass(frozen=True, slots=True)
-class Where:
-    """Who does the work. workers : processes here, 0: this one alone, None: one a core. memory_bytes : of each, None: its
-    share of this machine. scheduler : address of a Dask cluster instead."""
-
-    workers: int | None = None
-    memory_bytes: int | None = None
-    scheduler: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.scheduler is not None and (self.workers is not None or self.memory_bytes is not None):
-            raise ConfigError(
-                "--workers and --memory are for this machine, --scheduler for a cluster",
-                hint="give one of them",
-            )
-        if self.workers is not None and not 0 <= self.workers <= 1024:
-            raise ConfigError(f"{self.workers} processes; 0 to 1024 are possible", where="--workers")
-        if self.memory_bytes is not None and self.memory_bytes < _LEAST_MEMORY:
-            raise ConfigError(f"a worker needs at least {_LEAST_MEMORY >> 20} MB", where="--memory")
-
-
-HERE = Where(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +68,7 @@ def process_campaign(
         done, made = len(tasks) - len(missing), 0
         progress(done, len(campaign.points), len(bad))
         try:
-            with contextlib.closing(_run(missing, where, campaign, folder)) as outcomes:
+            with contextlib.closing(outcomes_of(missing, where, [campaign.folder], folder)) as outcomes:
                 for outcome in outcomes:
                     if outcome.word == "stop":
                         raise RecordingError(outcome.why, hint="free space and run the same command again")
@@ -109,25 +81,6 @@ def process_campaign(
             files = {task.point.index: Path(task.out) for task in tasks if Path(task.out).exists()}
             manifest = _manifest(campaign, out, settings, files, bad)
     return Processed(files, made, bad, manifest)
-
-
-def _run(tasks: list[PointTask], where: Where, campaign: Campaign, folder: Path) -> Generator[TaskOutcome]:
-    """Outcomes, by whoever does the work."""
-    if not tasks:
-        return
-    if where.scheduler is not None:
-        with remote_cluster(where.scheduler, [campaign.folder.resolve()], folder.resolve()) as client:
-            yield from run_on(client, tasks, max(1, sum(client.nthreads().values())))
-        return
-    workers = available_cores() if where.workers is None else where.workers
-    workers = min(workers, len(tasks))
-    if workers == 0:
-        yield from run_here(tasks)
-        return
-    share = int(psutil.virtual_memory().total * 0.7) // workers
-    memory = where.memory_bytes or max(_LEAST_MEMORY, min(share, _MOST_MEMORY))
-    with local_cluster(workers, memory) as client:
-        yield from run_on(client, tasks, workers)
 
 
 @contextlib.contextmanager

@@ -1,13 +1,14 @@
-"""One point of a campaign: what is computed of it, in whatever process, and the file that it becomes."""
+"""A piece of work: what is computed of it, in whatever process, and the file that it becomes."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from hil.campaign.folder import CampaignPoint
 from hil.core.errors import HilError
@@ -18,8 +19,31 @@ Word = Literal["done", "bad", "failed", "stop"]
 
 
 @dataclass(frozen=True, slots=True)
+class TaskOutcome:
+    """How a task ended: "done"; "bad": its data cannot be used; "failed": it may work another time; "stop": no task can
+    be done (the disk is full). why : in words."""
+
+    index: int
+    word: Word
+    why: str = ""
+
+
+class Task(Protocol):
+    """All that a worker is told: plain values and paths, which it must reach."""
+
+    @property
+    def index(self) -> int:
+        """Which of all it is."""
+        ...
+
+    def run(self) -> TaskOutcome:
+        """Do it. Raises nothing that is about this piece alone."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class PointTask:
-    """All that a worker is told: plain values and paths, which it must reach.
+    """One point of a campaign.
 
     Attributes
     ----------
@@ -35,27 +59,30 @@ class PointTask:
     status: str = ""
     waveform: str = ""
 
+    @property
+    def index(self) -> int:
+        """Of the point."""
+        return self.point.index
 
-@dataclass(frozen=True, slots=True)
-class TaskOutcome:
-    """How a task ended: "done"; "bad": its data cannot be used; "failed": it may work another time; "stop": no task can
-    be done (the disk is full). why : in words."""
+    def run(self) -> TaskOutcome:
+        """Compute the point and write its file."""
+        from hil.processing.measure import measure
 
-    index: int
-    word: Word
-    why: str = ""
+        return made(self.index, Path(self.out), lambda path: measure(self, path))
 
 
-def run_task(task: PointTask) -> TaskOutcome:
-    """Compute one point and write its file, whole or not at all. Raises nothing that is about this point."""
-    index, out = task.point.index, Path(task.out)
+def run_task(task: Task) -> TaskOutcome:
+    """As a cluster calls it."""
+    return task.run()
+
+
+def made(index: int, out: Path, write: Callable[[Path], None]) -> TaskOutcome:
+    """Write a file, whole or not at all, if it is not there. Raises nothing that is about this file."""
     if out.exists():
         return TaskOutcome(index, "done")
     temporary = out.with_name(f".{out.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     try:
-        from hil.processing.measure import measure
-
-        measure(task, temporary)
+        write(temporary)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(out)

@@ -27,7 +27,7 @@ def write_description(
     Parameters
     ----------
     path : of the recording. members : base names of its data files. hashes : SHA-512 of the data files once the
-        recording is complete; None while it is being made. annotations : of all members.
+        recording is complete, "" where there is none; None while it is being made. annotations : of all members.
     """
     collection = path.suffix == ".sigmf-collection"
     final: dict[str, Any] = {} if hashes is None else {"hil:complete": True}
@@ -36,7 +36,7 @@ def write_description(
     for i, member in enumerate(members):
         own: dict[str, Any] = {"spatial:channel_index": i}
         own |= {"core:collection": path.stem} if collection else {"core:num_channels": n_channels}
-        if hashes is not None:
+        if hashes is not None and hashes[i]:
             own["core:sha512"] = hashes[i]
         value = {
             "global": {**global_keys, **own, **final},

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from drivers.sigmf_files import JOURNAL_SUFFIX
 from hil.core.device import DeviceInfo, WireFormat
 from hil.core.errors import RecordingError
+from hil.recorder.direct import DirectWriter
 
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 SUFFIXES = {".sigmf-collection": "collection", ".sigmf-meta": "interleaved"}
@@ -116,37 +117,54 @@ def sync_folder(folder: Path) -> None:
 
 
 class DataFile:
-    """One `.sigmf-data` file, unbuffered: after `append` returned, killing the process loses nothing."""
+    """One `.sigmf-data` file, unbuffered: after `append` returned, killing the process loses nothing.
 
-    def __init__(self, path: Path) -> None:
+    path : must not exist. fast : for hundreds of MB/s, which are written past the page cache and not hashed: either costs
+    more than the rest of the recorder.
+    """
+
+    def __init__(self, path: Path, *, fast: bool = False) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_BINARY", 0)
         self.path = path
         self._fd = os.open(path, flags, 0o644)
-        self._hash = hashlib.sha512()
+        self._hash = None if fast else hashlib.sha512()
+        self._direct: DirectWriter | None = None
+        self._size = 0
+        if fast:
+            with contextlib.suppress(OSError):
+                self._direct = DirectWriter(path)
 
     def append(self, data: NDArray[Any]) -> None:
         """Write a C-contiguous array. A failed write may leave a part, see `truncate`."""
-        write_all(self._fd, data.data.cast("B"))
+        done, flat = 0, data.reshape(-1).view(np.uint8)
+        if self._direct is not None:
+            done = self._direct.write(flat, self._size)
+        write_all(self._fd, flat.data[done:])
+        self._size += len(flat)
 
     def account(self, data: NDArray[Any]) -> None:
         """Hash what was appended, once every member has it (870 MB/s on one core, and off the GIL)."""
-        self._hash.update(data.data.cast("B"))
+        if self._hash is not None:
+            self._hash.update(data.data.cast("B"))
 
     def truncate(self, n_bytes: int) -> None:
         """Cut off the part of a block that did not fit."""
         os.ftruncate(self._fd, n_bytes)
+        self._size = n_bytes
 
     def sync(self) -> None:
         """Flush to the disk."""
         os.fsync(self._fd)
 
     def close(self) -> str:
-        """Flush to the disk; returns the SHA-512 of the content."""
+        """Flush to the disk; returns the SHA-512 of the content, "" if it was not hashed."""
         try:
             os.fsync(self._fd)
         finally:
             os.close(self._fd)
-        return self._hash.hexdigest()
+            if self._direct is not None:
+                self._direct.close()
+        return "" if self._hash is None else self._hash.hexdigest()
 
 
 class Deinterleaver:

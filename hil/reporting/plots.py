@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,6 +99,25 @@ def spectrum_figure(
     ax.set_title(title)
     style(ax)
     ax.legend(frameon=False, loc="upper right")
+    return figure
+
+
+def over_time_figure(rows: Iterable[tuple[float, float, float]], most: int = 20_000) -> Figure:
+    """Directions (time_s, doa_deg, sigma_deg) over time; of more than `most` evenly picked ones."""
+    kept: list[tuple[float, float]] = []
+    stride = 1
+    for k, (time_s, doa_deg, _) in enumerate(rows):
+        if k % stride == 0:
+            kept.append((time_s, doa_deg))
+        if len(kept) > 2 * most:
+            kept, stride = kept[::2], 2 * stride
+    figure = new_figure()
+    ax = figure.add_subplot()
+    if kept:
+        ax.plot(*zip(*kept, strict=True), ".", color=CALIBRATED, markersize=2.5)
+    ax.set_xlabel("time / s")
+    ax.set_ylabel("direction / degrees")
+    style(ax)
     return figure
 
 

@@ -51,7 +51,7 @@ small convolutional network between reconstruction steps.
 The paper's phase errors and recordings are not public: the array here is a stand-in with the same traits. One path, SNR per antenna
 and tone, angles of the test between those of any grid. "Bound" is the Cramer-Rao bound of an array known perfectly: no method
 can do much better. The network is the fast form of MoD-DNN (one outer iteration, exact reconstruction, Gaussian labels that narrow,
-sharpened input channels); the form as printed is among the ablations.
+the angle read counts as well towards the end of the training, sharpened input channels); the form as printed is among the ablations.
 
 Beside every figure stand two response tables, which the paper does not consider: MUSIC whose readings are turned round with a table of
 its own bias, and maximum likelihood with the measured response of every tone. Both need a turntable, and neither needs training.

@@ -54,7 +54,7 @@ LEARN = ("--method", "differentiable-omp", "--support", "-60:60", "--position-st
 
 @pytest.fixture(scope="module")
 def server(shared_board: Callable[..., Any]) -> Iterator[SimServer]:
-    with shared_board(SCENE) as running:
+    with shared_board(SCENE, free_running=True) as running:
         yield running
 
 

@@ -31,8 +31,9 @@ from hil.core.impairments import ideal
 from hil.core.waveform_files import save_waveform
 from hil.core.waveform_ofdm import ofdm
 from hil.processing.calibrations import CalibrationWanted
-from hil.processing.process import Where, process_campaign
+from hil.processing.process import process_campaign
 from hil.processing.settings import WHATS, ProcessSettings
+from hil.processing.where import Where
 from tests.campaign_folders import FC_HZ, FS_HZ, M, make_campaign, stream_of
 
 ANGLES = range(-30, 31, 10)
