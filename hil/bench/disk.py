@@ -157,12 +157,12 @@ def _capture(uri: str, folder: Path, seconds: float, server: psutil.Process) -> 
         recorder = Recorder(folder / "iio.sigmf-meta", session.stream, policy="gap")
         session.start(recorder=recorder)
         begin, client, emulator = time.monotonic(), cpu_s(me), cpu_s(server)
-        warm, least = begin + min(1.0, 0.2 * seconds), 0
+        warm, least = begin + min(5.0, 0.4 * seconds), 0
         while time.monotonic() < begin + seconds and not session.finished:
             time.sleep(0.1)
             if not least and time.monotonic() > warm:
                 least = rss_bytes(me)
-            got.recorder_s = thread_cpu_s("recorder")
+            got.recorder_s = max(got.recorder_s, thread_cpu_s("recorder"))
         got.seconds = time.monotonic() - begin
         got.client_s, got.server_s = cpu_s(me) - client, cpu_s(server) - emulator
         got.growth = max(0, rss_bytes(me) - least)
