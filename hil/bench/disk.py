@@ -23,6 +23,7 @@ from hil.bench.processes import cpu_s, rss_bytes, thread_cpu_s
 from hil.core.device import RxConfig
 from hil.core.errors import DriverUnavailable, HilError
 from hil.core.frame import Block, FrameFlag, StreamInfo
+from hil.pipeline.ring import pages
 from hil.recorder import Recorder
 from hil.session import open_session
 from hil.sim_server import free_address, serve
@@ -64,7 +65,8 @@ def run(quick: bool) -> StageReport:
 def _alone(folder: Path, n_blocks: int, limit: DiskLimit) -> list[Row]:
     """The recorder fed from memory, as fast as it takes blocks."""
     stream = fast_stream()
-    wire = np.random.default_rng(1).integers(-2047, 2047, (_BLOCK, M, 2), dtype=np.int16)
+    wire = pages((_BLOCK, M, 2), np.int16)  # as in the session's ring
+    wire[:] = np.random.default_rng(1).integers(-2047, 2047, wire.shape, dtype=np.int16)
     path = folder / "alone.sigmf-meta"
     wall, cpu = time.perf_counter(), time.process_time()
     with Recorder(path, stream) as recorder:
