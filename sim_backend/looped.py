@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from hil.core.errors import ConfigError
 from sim_backend.engine import ArrayEngine
 from sim_backend.scene import Scene
-from sim_backend.turntable import Turntable
 from sim_backend.truth import TruthWriter
+from sim_backend.turntable import Turntable
 
 _MOST_BYTES = 1 << 30
 

@@ -26,7 +26,9 @@ class Worse:
     now: float
 
     def __str__(self) -> str:
-        return f"{self.stage}: {self.case}: {self.who} took {self.before:.3g} x our time, now {self.now:.3g} x"
+        return (
+            f"{self.stage}: {self.case}: {self.who} took {self.before:.3g} x our time, now {self.now:.3g} x"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,9 @@ def read_report(path: Path) -> dict[str, Any]:
         raise ConfigError(f"cannot read {path}: {err.strerror}", where="--against") from err
     except (ValueError, KeyError, TypeError, AttributeError) as err:
         raise ConfigError(
-            f"{path} is no report of hil bench --json", where="--against", hint="hil bench --json earlier.json"
+            f"{path} is no report of hil bench --json",
+            where="--against",
+            hint="hil bench --json earlier.json",
         ) from err
     return stages
 

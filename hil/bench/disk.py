@@ -74,7 +74,9 @@ def _alone(folder: Path, n_blocks: int, limit: DiskLimit) -> list[Row]:
             recorder.write(Block(wire, k * _BLOCK, k, 0, 0, FrameFlag.NONE, stream, 0))
     wall_s, used_s = time.perf_counter() - wall, time.process_time() - cpu
     with open_recording(path) as recording:
-        right = recording.n_samples == n_blocks * _BLOCK and np.array_equal(recording.read(_BLOCK, _BLOCK), wire)
+        right = recording.n_samples == n_blocks * _BLOCK and np.array_equal(
+            recording.read(_BLOCK, _BLOCK), wire
+        )
     _delete(folder)
     total = n_blocks * wire.nbytes
     share = used_s * BYTES_PER_S / total
@@ -88,7 +90,14 @@ def _alone(folder: Path, n_blocks: int, limit: DiskLimit) -> list[Row]:
     note = f"{limit.bytes_per_s / 1e6:.0f} MB/s, {limit.how}"
     bare = 100 * limit.cpu_s * BYTES_PER_S / total
     least = Row(
-        case, "machine limit", bare, "% of a core at 491.5 MB/s", limit.cpu_s, limit_s, limit.cpu_s / used_s, note
+        case,
+        "machine limit",
+        bare,
+        "% of a core at 491.5 MB/s",
+        limit.cpu_s,
+        limit_s,
+        limit.cpu_s / used_s,
+        note,
     )
     return [replace(row, reached=bool(row.reached) and right), least]
 
@@ -120,10 +129,22 @@ def _emulated(folder: Path, seconds: float, limit: DiskLimit) -> tuple[list[Row]
     able = limit.bytes_per_s > BYTES_PER_S and loopback_hz > FS_HZ
     cores = f"client {got.client_s / max(got.seconds, 1e-9):.2f} cores, emulator {got.server_s / max(got.seconds, 1e-9):.2f}"
     rows = [
-        at_most(Row(case + ": lost", "ours", got.lost, "samples a channel", wall_s=got.seconds, note=got.problem), 0),
-        at_most(Row(case + ": recorder", "ours", share, "% of a core", got.recorder_s, got.seconds, note=cores), 10.0),
+        at_most(
+            Row(case + ": lost", "ours", got.lost, "samples a channel", wall_s=got.seconds, note=got.problem),
+            0,
+        ),
+        at_most(
+            Row(case + ": recorder", "ours", share, "% of a core", got.recorder_s, got.seconds, note=cores),
+            10.0,
+        ),
         at_most(Row(case + ": memory growth", "ours", got.growth / 1e6, "MB"), _GROWTH_MB),
-        Row("loopback, nobody keeps time", "machine limit", loopback_hz / 1e6, "MS/s a channel", note="emulator and client"),
+        Row(
+            "loopback, nobody keeps time",
+            "machine limit",
+            loopback_hz / 1e6,
+            "MS/s a channel",
+            note="emulator and client",
+        ),
     ]
     if got.problem:
         rows[1:3] = [replace(row, reached=False) for row in rows[1:3]]

@@ -47,7 +47,10 @@ def run(quick: bool) -> StageReport:
         row, result = cold_start(case, batch, geometry, scene.receiver.fc_hz, settings)
         least = interleaved({"eigenvectors": lambda batch=batch: np.linalg.eigh(batch.covariance)}, rounds=3)
         least_s = least["eigenvectors"].cpu_s
-        rows += [row, Row(case, "eigenvectors of all blocks", least_s, "s", least_s, ratio=least_s / row.cpu_s)]
+        rows += [
+            row,
+            Row(case, "eigenvectors of all blocks", least_s, "s", least_s, ratio=least_s / row.cpu_s),
+        ]
         if result is not None and not followed:
             newer = both.part(both.time_s >= _LEARNED_S)
             followed = follow(result, geometry, scene.receiver.fc_hz, newer, 5 if quick else 15)

@@ -36,9 +36,7 @@ def run(quick: bool) -> StageReport:
 def case_rows(growth: Growth, sizes: Sequence[int], seconds: Sequence[float]) -> list[Row]:
     """A row for each size, and the exponent beside that of theory."""
     case = f"{growth.what} against {growth.size}"
-    rows = [
-        Row(case, str(size), 1e6 * t, "us", t, t) for size, t in zip(sizes, seconds, strict=True)
-    ]
+    rows = [Row(case, str(size), 1e6 * t, "us", t, t) for size, t in zip(sizes, seconds, strict=True)]
     fitted = exponent(sizes, seconds)
     words = f"at most {growth.theory:g} ({growth.why})"
     fit = Row(case, EXPONENT, fitted, "", note=f"theory {growth.theory:g}: {growth.why}")

@@ -104,7 +104,10 @@ def hops(m: int, n_blocks: int) -> tuple[CovarianceBatch, ArrayGeometry, NDArray
     covariance = np.empty((n_blocks, m, m), np.complex128)
     for low in range(0, n_blocks, 10):
         count = min(10, n_blocks - low)
-        a = gain * steering_vectors(geometry.positions_m, _FC_HZ, np.deg2rad([rng.uniform(*_SUPPORT_DEG)]))[:, 0]
+        a = (
+            gain
+            * steering_vectors(geometry.positions_m, _FC_HZ, np.deg2rad([rng.uniform(*_SUPPORT_DEG)]))[:, 0]
+        )
         parts = rng.standard_normal((2, count, m + 1, BLOCK_SNAPSHOTS))
         both = parts[0] + 1j * parts[1]
         x = a[:, None] * both[:, :1] + 0.1 * both[:, 1:]

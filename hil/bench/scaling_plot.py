@@ -27,7 +27,14 @@ def save_scaling(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         points = [(int(r["who"]), r["cpu_s"]) for r in rows if r["case"] == case and r["who"] != EXPONENT]
         fitted = next(r["value"] for r in rows if r["case"] == case and r["who"] == EXPONENT)
         size, seconds = (np.array(v, float) for v in zip(*points, strict=True))
-        ax.loglog(size, 1e3 * seconds, "o-", color=CALIBRATED, markersize=4, label=f"measured, exponent {fitted:.2f}")
+        ax.loglog(
+            size,
+            1e3 * seconds,
+            "o-",
+            color=CALIBRATED,
+            markersize=4,
+            label=f"measured, exponent {fitted:.2f}",
+        )
         power = theory.get(case)
         if power is not None:
             line = 1e3 * seconds[-1] * (size / size[-1]) ** power

@@ -12,7 +12,8 @@ from hil.cli.output import JsonOption, console, emit, print_table
 
 def bench(
     stages: Annotated[
-        list[str] | None, typer.Argument(metavar="[STAGE]...", help="Some of the stages (see --list); all without.")
+        list[str] | None,
+        typer.Argument(metavar="[STAGE]...", help="Some of the stages (see --list); all without."),
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Fewer cases and rounds, seconds in place of minutes.")
@@ -28,14 +29,18 @@ def bench(
     ] = None,
     against: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Earlier report (--json): exit code 1 if a ratio has become worse."),
+        typer.Option(
+            metavar="FILE", help="Earlier report (--json): exit code 1 if a ratio has become worse."
+        ),
     ] = None,
     worse: Annotated[
         float, typer.Option(metavar="FACTOR", min=1.0, help="With --against: what a ratio may lose.")
     ] = 1.25,
     hours: Annotated[
         float | None,
-        typer.Option(metavar="HOURS", min=0.001, help="Length of the recording of the stage `long`; default 60 s."),
+        typer.Option(
+            metavar="HOURS", min=0.001, help="Length of the recording of the stage `long`; default 60 s."
+        ),
     ] = None,
     json: JsonOption = None,
 ) -> None:
@@ -95,7 +100,9 @@ def bench(
         return
     comparison = compare(found["stages"], before, worse)
     found["worse"] = [str(w) for w in comparison.worse]
-    console.print(f"{comparison.compared} ratios compared, {len(comparison.worse)} worse by more than {worse:g} x")
+    console.print(
+        f"{comparison.compared} ratios compared, {len(comparison.worse)} worse by more than {worse:g} x"
+    )
     for words in found["worse"]:
         console.print(words, markup=False, highlight=False)
     if not comparison.worse:
