@@ -5,7 +5,7 @@
 The whole application with every panel of the default layout visible, learning on, software rendering; one JSON object on
 stdout. A frame counts when the direction plot was painted after a new picture. Latency is counted from the newest sample of a
 picture to the end of the paint that shows it; when the samples of a paced source were converted is known to the
-fastest block of the run, so that only the least way to this process is left out. Input latency is the time from an event
+fastest block of the last second, so that only the least way to this process is left out. Input latency is the time from an event
 being posted to the window's thread until it is handled there. What the window keeps lies in a folder of its own.
 """
 
@@ -27,6 +27,7 @@ import psutil
 _STEADY_S = 10.0
 _LEARN_S = 60.0
 _SUPPORT_DEG = (-60.0, 60.0)
+_SECOND_PICTURES = 30
 
 
 def measure(
@@ -162,7 +163,9 @@ def _latencies_ms(seen: list[tuple[int, int, float, float]]) -> np.ndarray:
         return np.zeros(0)
     arrived, first, rate_hz, painted = (np.array(v, float) for v in zip(*seen, strict=True))
     converted = first / rate_hz
-    start = float(np.min(arrived / 1e9 - converted))
+    begin = arrived / 1e9 - converted
+    # samples that are lost in an unknown number move the beginning: only the last second is asked
+    start = np.array([begin[max(0, k - _SECOND_PICTURES) : k + 1].min() for k in range(len(begin))])
     return 1e3 * (painted - start - converted)
 
 

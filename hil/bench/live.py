@@ -71,6 +71,8 @@ def _near_rows(found: dict[str, Any], emulator: float) -> list[Row]:
     case = "8 channels x 2.5 MS/s, blocks of 1 ms"
     delay = found["antenna_to_screen_ms"]
     note = "from the newest sample to the end of the paint that shows its directions"
+    if found["lost_steady"]:
+        note += f"; {found['lost_steady']} samples and more were lost meanwhile, the boards aligned anew"
     return [
         at_most(Row(f"{case}: latency, median", "ours", delay["median"], "ms", note=note), _MEDIAN_MS),
         at_most(Row(f"{case}: latency, 99 %", "ours", delay["p99"], "ms"), _99_MS),

@@ -29,6 +29,7 @@ STAGES: tuple[BenchStage, ...] = (
     BenchStage("disk", "Capture to disk, 4 channels x 30.72 MS/s", "hil.bench.disk"),
     BenchStage("live", "Live: window, spectra and learning", "hil.bench.live"),
     BenchStage("learning", "Learning without labels", "hil.bench.learning"),
+    BenchStage("long", "Directions over a long recording", "hil.bench.long_recording"),
     BenchStage("scaling", "Time as the work grows", "hil.bench.scaling"),
     BenchStage("start", "Start of the program", "hil.bench.start"),
 )

@@ -91,7 +91,8 @@ def missed(results: Results) -> list[str]:
 
 
 def _bar(row: Row) -> str:
-    return "" if row.reached is None else f"{row.bar}: {'reached' if row.reached else 'MISSED'}"
+    judged = "not judged" if row.reached is None else "reached" if row.reached else "MISSED"
+    return f"{row.bar}: {judged}" if row.bar else ""
 
 
 def _figure(row: Row) -> str:

@@ -39,7 +39,7 @@ def bench(
     hours: Annotated[
         float | None,
         typer.Option(
-            metavar="HOURS", min=0.001, help="Length of the recording of the stage `long`; default 60 s."
+            metavar="HOURS", min=0.001, help="Length of the recording of the stage `long`; default 300 s."
         ),
     ] = None,
     json: JsonOption = None,
