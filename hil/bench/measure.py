@@ -51,6 +51,18 @@ class StageReport:
     notes: tuple[str, ...] = ()
 
 
+def at_most(row: Row, most: float, figure: float | None = None, words: str = "") -> Row:
+    """The row with a bar: `figure`, by default its value, at most `most`. words : the bar, if it is no plain number."""
+    value = row.value if figure is None else figure
+    return replace(row, bar=words or f"at most {most:g} {row.unit}", reached=bool(value <= most))
+
+
+def at_least(row: Row, least: float, figure: float | None = None, words: str = "") -> Row:
+    """As `at_most`, for what shall be large."""
+    value = row.value if figure is None else figure
+    return replace(row, bar=words or f"at least {least:g} {row.unit}", reached=bool(value >= least))
+
+
 def interleaved(
     candidates: Mapping[str, Callable[[], Any]], *, round_s: float = 0.02, rounds: int = 9
 ) -> dict[str, Timing]:
@@ -91,15 +103,3 @@ def rows_in_microseconds(case: str, timings: Mapping[str, Timing], limit_s: floa
     if limit_s is not None:
         rows.append(Row(case, "machine limit", 1e6 * limit_s, "us", limit_s, ratio=limit_s / ours))
     return rows
-
-
-def at_most(row: Row, most: float, figure: float | None = None, words: str = "") -> Row:
-    """The row with a bar: `figure`, by default its value, at most `most`. words : the bar, if it is no plain number."""
-    value = row.value if figure is None else figure
-    return replace(row, bar=words or f"at most {most:g} {row.unit}", reached=bool(value <= most))
-
-
-def at_least(row: Row, least: float, figure: float | None = None, words: str = "") -> Row:
-    """As `at_most`, for what shall be large."""
-    value = row.value if figure is None else figure
-    return replace(row, bar=words or f"at least {least:g} {row.unit}", reached=bool(value >= least))
