@@ -36,7 +36,7 @@ def run(quick: bool) -> StageReport:
     candidates |= {name: lambda step=step: step(kappa) for name, step in peers.items()}
     clean = batch.csi * batch.symbols.conj()[:, None, :]
     candidates["closed form"] = lambda: _closed(recursive, clean, batch.sector_deg)
-    found = interleaved(candidates, rounds=3 if quick else 7, round_s=0.1)
+    found = interleaved(candidates, rounds=3 if quick else 7, round_s=0.01 if quick else 0.1)
 
     loss, gradient = ours.loss_and_gradient(kappa)
     rows: list[Row] = []
