@@ -82,7 +82,13 @@ class GradientStep:
 
     def _reduced(self) -> Reduced:
         taps = (self._batch.csi * self._batch.symbols.conj()[:, None, :]) @ self._project
-        return Reduced(taps, np.zeros(taps.shape[:2]), self._basis, self._batch.spacing_hz, WINDOW_S)
+        return Reduced(
+            taps.astype(np.complex64, copy=False),
+            np.zeros(taps.shape[:2]),
+            self._basis,
+            self._batch.spacing_hz,
+            WINDOW_S,
+        )
 
     def _draw(self, step: int) -> tuple[PeakSearch, NDArray[np.intp]]:
         del step
@@ -109,7 +115,8 @@ def blocks(n_blocks: int = BLOCKS) -> tuple[Batch, NDArray[np.complex128]]:
     """Blocks of one target each, 15 dB after summing over antennas and band, and the gains (N,) that they were made with."""
     rng = np.random.default_rng(29)
     x = np.arange(N) / 2.0
-    gain = unit(rng.uniform(0.95, 1.05, N) * np.exp(1j * rng.uniform(-np.pi / 2, np.pi / 2, N)))
+    phasor = np.exp(1j * rng.uniform(-np.pi / 2, np.pi / 2, N)).astype(np.complex128)
+    gain = unit(phasor * rng.uniform(0.95, 1.05, N))
     middle, span = rng.uniform(-50, 50, n_blocks), rng.uniform(10, 20, n_blocks)
     sector = np.stack((middle - span / 2, middle + span / 2), axis=1)
     u = np.sin(np.deg2rad(rng.uniform(sector[:, 0], sector[:, 1])))

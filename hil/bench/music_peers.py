@@ -129,7 +129,7 @@ def _acoular(x, positions_m, fc_hz, grid_deg) -> Frame:
             csm=(x @ x.conj().T / x.shape[1]).astype(np.complex128)[None], frequencies=np.array([fc_hz])
         )
         music = acoular.BeamformerMusic(freq_data=data, steer=steer, n=2, cached=False)
-        return _peaks(np.ravel(music.synthetic(fc_hz)), grid_deg)
+        return _peaks(np.ravel(np.asarray(music.synthetic(fc_hz))), grid_deg)
 
     return frame
 

@@ -100,7 +100,8 @@ def hops(m: int, n_blocks: int) -> tuple[CovarianceBatch, ArrayGeometry, NDArray
     """Blocks of an emitter that hops every ten, seen by a line with unknown gains (M,), which are returned too."""
     rng = np.random.default_rng(m + n_blocks)
     geometry = ula(m, 0.5 * SPEED_OF_LIGHT_M_S / _FC_HZ)
-    gain = rng.uniform(0.8, 1.2, m) * np.exp(1j * rng.uniform(-np.pi, np.pi, m))
+    gain = np.exp(1j * rng.uniform(-np.pi, np.pi, m)).astype(np.complex128)
+    gain *= rng.uniform(0.8, 1.2, m)
     covariance = np.empty((n_blocks, m, m), np.complex128)
     for low in range(0, n_blocks, 10):
         count = min(10, n_blocks - low)
