@@ -11,7 +11,6 @@ from itertools import permutations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import least_squares
 
 from hil.core.steering import steering_vectors
 from hil.core.units import SPEED_OF_LIGHT_M_S
@@ -101,6 +100,8 @@ def _line_error(true: Steering, learned: Steering, u: NDArray[np.float64]) -> Ma
         return np.sqrt(np.maximum(1 - overlap**2, 0))
 
     start = residual(np.array([slope, offset]))
+    from scipy.optimize import least_squares  # a tenth of the time until the window is there
+
     fit = least_squares(residual, [slope, offset], diff_step=1e-6, loss="soft_l1", f_scale=0.05)
     x = fit.x if np.max(residual(fit.x)) <= np.max(start) else np.array([slope, offset])
     correlation = np.abs(np.sum(a.conj() * at(x[0] * u + x[1]), axis=0))
@@ -119,6 +120,8 @@ def _plane_error(true: Steering, learned: Steering, azimuth: NDArray[np.float64]
 
     coarse = np.linspace(-np.pi, np.pi, 361)[:-1]
     best = coarse[int(np.argmax([overlap(d).min() for d in coarse]))]
+    from scipy.optimize import least_squares
+
     fit = least_squares(lambda x: np.sqrt(np.maximum(1 - overlap(x[0]) ** 2, 0)), [best], diff_step=1e-6)
     correlation = overlap(float(fit.x[0]))
     rotation = float((fit.x[0] + np.pi) % (2 * np.pi) - np.pi)

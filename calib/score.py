@@ -12,8 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import psi
-from scipy.stats import chi2
+from scipy.special import gammaincinv, gammaln, psi, xlogy
 
 from calib.gauss_newton import noise_variance
 from calib.model import Model
@@ -52,7 +51,7 @@ def degrees_of_freedom(n_elements: int, n_sources: int) -> int:
 @lru_cache(maxsize=64)
 def median_offset(nu: int) -> float:
     """E median(log chi2_nu) - E log chi2_nu."""
-    return float(np.log(chi2.median(nu)) - psi(nu / 2) - np.log(2))
+    return float(np.log(_chi2_quantile(0.5, nu)) - psi(nu / 2) - np.log(2))
 
 
 def median_sigma(nu: int, count: int) -> float:
@@ -62,8 +61,9 @@ def median_sigma(nu: int, count: int) -> float:
 
 @lru_cache(maxsize=64)
 def _median_sigma_of_one(nu: int) -> float:
-    at = chi2.median(nu)
-    return float(0.5 / (at * chi2.pdf(at, nu)))
+    at = _chi2_quantile(0.5, nu)
+    density = np.exp(xlogy(nu / 2 - 1, at) - at / 2 - gammaln(nu / 2) - np.log(2) * nu / 2)
+    return float(0.5 / (at * density))
 
 
 def score_peaks(
@@ -86,4 +86,9 @@ def score_peaks(
 @lru_cache(maxsize=64)
 def chi2_gate(nu: int, probability: float = 0.999) -> float:
     """Excess that a true peak exceeds with probability 1 - p."""
-    return float(np.log(chi2.ppf(probability, nu)) - psi(nu / 2) - np.log(2))
+    return float(np.log(_chi2_quantile(probability, nu)) - psi(nu / 2) - np.log(2))
+
+
+def _chi2_quantile(probability: float, nu: float) -> float:
+    """From scipy.special: scipy.stats alone would take a third of the time until the window is there."""
+    return float(2 * gammaincinv(nu / 2, probability))

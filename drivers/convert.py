@@ -11,7 +11,8 @@ from hil.core.device import ReadResult, WireBuffer, WireFormat
 from hil.core.errors import ShapeError
 from hil.core.frame import Block, Frame, FrameFlag
 
-_CHUNK_SAMPLES = 8192  # a transposed chunk of four channels stays in the second-level cache
+_CHUNK_WORDS = 4 * 8192  # a transposed chunk of all channels stays in the second-level cache
+_LEAST_CHUNK = 512
 
 
 def wire_to_complex(
@@ -51,10 +52,11 @@ def wire_to_complex(
     scale = np.float32(2.0 ** (1 - full_scale_bits))
     top = 2 ** (full_scale_bits - 1) - 1
     clipped = np.zeros(n_channels, np.int64)
-    for low in range(0, n, _CHUNK_SAMPLES):
-        chunk = np.ascontiguousarray(words[low : low + _CHUNK_SAMPLES].T)
+    step = max(_LEAST_CHUNK, _CHUNK_WORDS // max(n_channels, 1))
+    for low in range(0, n, step):
+        chunk = np.ascontiguousarray(words[low : low + step].T)
         iq = chunk.view(np.int16).reshape(n_channels, -1, 2)
-        np.multiply(iq, scale, out=parts[:, low : low + _CHUNK_SAMPLES], dtype=np.float32, casting="unsafe")
+        np.multiply(iq, scale, out=parts[:, low : low + step], dtype=np.float32, casting="unsafe")
         if iq.max(initial=0) >= top or iq.min(initial=0) <= -top - 1:
             clipped += ((iq >= top) | (iq <= -top - 1)).any(axis=2).sum(axis=1)
     return out, clipped

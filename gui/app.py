@@ -8,6 +8,11 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from PySide6.QtCore import QObject
+    from PySide6.QtWidgets import QWidget
 
 INTERRUPTED = 130
 
@@ -18,12 +23,15 @@ def show(
     support: str = "-60:60",
     rate_hz: float | None = None,
     networks: Sequence[Path] = (),
+    *,
+    until_visible: bool = False,
 ) -> int:
     """Open the window and run until it is closed, by hand or by SIGINT, SIGTERM or SIGHUP. Returns the exit code.
 
     device : connected, streamed and learned from at once; None: the window opens on the first steps with the simulated
     array. array : as --array. support : directions that the emitters fill, as --support. rate_hz : of the samples; None: the
-    device's own. networks : files of hil train, loaded.
+    device's own. networks : files of hil train, loaded. until_visible : say "visible" on stdout once the window has been
+    painted, and end.
     """
     from PySide6.QtCore import QTimer
     from PySide6.QtWidgets import QApplication
@@ -42,6 +50,7 @@ def show(
     station = Station(accepting="when asked", keep=True)
     try:
         window = StationWindow(station, device or "sim:", array, support, guided=True)
+        watch = _first_paint(window, sys.stdout) if until_visible else None
         window.show()
         # after the first picture: a window that is there soon matters more than fast directions in it
         QTimer.singleShot(0, compiled.prepare)
@@ -55,9 +64,31 @@ def show(
             window.learning.start_or_stop()
         with _signals_close(window.close) as received:
             code = int(application.exec())
+        del watch
         return INTERRUPTED if received else code
     finally:
         station.close()
+
+
+def _first_paint(window: QWidget, out: TextIO) -> QObject:
+    """Says that the window was painted, and closes it; lives as long as the object returned."""
+    from PySide6.QtCore import QEvent, QObject, QTimer
+
+    class FirstPaint(QObject):
+        def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+            if event.type() == QEvent.Type.Paint:
+                window.removeEventFilter(self)
+                QTimer.singleShot(0, self.end)
+            return False
+
+        def end(self) -> None:
+            out.write("visible\n")
+            out.flush()
+            window.close()
+
+    watch = FirstPaint()
+    window.installEventFilter(watch)
+    return watch
 
 
 @contextlib.contextmanager

@@ -94,12 +94,13 @@ def serve(
     soapy: str | None = None,
     rotator: str | None = None,
     free_running: bool = False,
+    loop_s: float | None = None,
     timeout_s: float = 60.0,
 ) -> Iterator[SimServer]:
     """Run `hil sim serve` until the block ends: IIO contexts at `iio`, a SoapyRemote server at `soapy`, or both.
 
     iio, soapy : HOST[:PORT], "free" for a loopback address where nobody listens, None for not at all. rotator : the same
-    for the turntable under the array.
+    for the turntable under the array. loop_s : seconds of samples that are made once and repeated.
 
     Raises ValueError if both are None, RuntimeError with the server's own words if it cannot start.
     """
@@ -116,6 +117,7 @@ def serve(
     command += ["--rotator", rotator] if rotator is not None else []
     command += ["--scene", str(scene)] if scene else []
     command += ["--free-running"] if free_running else []
+    command += ["--loop", str(loop_s)] if loop_s is not None else []
     if sys.platform == "linux":
         command += ["--parent", str(os.getpid())]
     # One native thread per process: two cores are shared by the server, the client and the learner.

@@ -146,6 +146,7 @@ def serve(
     rotator: str | None = None,
     truth_path: str | Path | None = None,
     free_running: bool = False,
+    loop_s: float | None = None,
     allow_remote: bool = False,
     stop_event: threading.Event,
     on_ready: Callable[[dict[str, Any]], None] = lambda _: None,
@@ -162,6 +163,7 @@ def serve(
     ConfigError : a bad or remote address. DeviceError : an address in use. SceneError : the truth file.
     """
     from sim_backend.engine import ArrayEngine
+    from sim_backend.looped import LoopedEngine
     from sim_backend.truth import TruthWriter
 
     iio_address = None if iio is None else parse_address(iio)
@@ -181,7 +183,10 @@ def serve(
     table = None if rotator_address is None else Turntable(scene.chamber.table)
     truth = TruthWriter(truth_path) if truth_path is not None else None
     try:
-        engine = ArrayEngine(scene, free_running=free_running, truth=truth, table=table)
+        if loop_s is None:
+            engine = ArrayEngine(scene, free_running=free_running, truth=truth, table=table)
+        else:
+            engine = LoopedEngine(scene, loop_s, free_running=free_running, truth=truth, table=table)
         ready: dict[str, Any] = {"ready": True, "iio": []}
         with ExitStack() as stack:
             if iio_address is not None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
+from scipy.special import gammaincinv
 
 from calib.diagnose.finding import Finding
 from calib.model import Model
@@ -71,7 +71,7 @@ def coherence_meter(
     for b in range(len(sub)):
         for count in range(rank, min(rank + _MOST_EXTRA, n - 1) + 1):
             freedom = 2 * rank * (n - count) - count
-            enough = _ALLOWANCE * float(chi2.ppf(0.9999, max(freedom, 1)))
+            enough = _ALLOWANCE * float(2 * gammaincinv(max(freedom, 1) / 2, 0.9999))
             theta, misfit = _fit_waves(white, sub, b, grid, steering, count, enough)
             if misfit < enough:
                 paths.append(count)

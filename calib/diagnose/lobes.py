@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import label, maximum_filter
 
 from hil.core.steering import steering_vectors
 from hil.core.units import SPEED_OF_LIGHT_M_S
@@ -110,6 +109,8 @@ def _outside_main_lobe(
 def _areas(over: NDArray[np.bool_]) -> NDArray[np.intp]:
     """Number of the connected area that every point lies in; 0 outside."""
     out = np.zeros(over.shape, dtype=np.intp)
+    from scipy.ndimage import label  # as maximum_filter: a tenth of the time until the window is there
+
     label(over, output=out)
     return out
 
@@ -118,6 +119,8 @@ def _pairs(
     angles: NDArray[np.float64], ambiguity: NDArray[np.float64], apart: NDArray[np.bool_], *, periodic: bool
 ) -> list[tuple[float, float, float]]:
     """Worst twin of every direction that is itself a local maximum, each pair once."""
+    from scipy.ndimage import maximum_filter
+
     peak = ambiguity >= maximum_filter(ambiguity, size=3, mode="wrap" if periodic else "nearest") - 1e-9
     i, j = np.nonzero(np.triu(apart & peak))
     order = np.argsort(-ambiguity[i, j], kind="stable")

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_ndtr
-from scipy.stats import kstwobign
+from scipy.special import kolmogorov, log_ndtr
 
 from hil.core.errors import NotIdentifiable
 
@@ -317,7 +316,7 @@ def _looks_uniform(u_hat: NDArray[np.float64], support_rad: tuple[float, float])
     if n * np.exp(-gaps.max() * n) < _UNIFORM_P:
         return False
     distance = np.max(np.abs(np.sort(fraction) - (np.arange(n) + 0.5) / n))
-    return bool(kstwobign.sf(distance * np.sqrt(n)) > _UNIFORM_P)
+    return bool(kolmogorov(distance * np.sqrt(n)) > _UNIFORM_P)
 
 
 def _angle_gaps(u_hat: NDArray[np.float64], support_rad: tuple[float, float]) -> NDArray[np.float64]:

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 
 from hil.core.errors import ConfigError
 
@@ -51,6 +50,8 @@ def detection_threshold(
     if not 0 < rate <= 0.5:
         raise ConfigError(f"false-alarm rate {rate:g} does not lie in 0..0.5")
     a, b = _cells(x_wavelengths, sector_u, n_subcarriers, spacing_hz, window_s, weight)
+
+    from scipy.optimize import brentq  # a tenth of the time until the window is there
 
     def gap(eta: float) -> float:
         return float(np.log(np.mean(np.minimum(_tail(eta, a, b), 1.0))) - np.log(rate))

@@ -7,8 +7,7 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import f as f_distribution
-from scipy.stats import t as student
+from scipy.special import fdtrc, stdtrit
 
 from calib.pilot.fit import Extra, Labelled, Unknowns, group_excess, located, solve
 from calib.pilot.model import CoupledModel
@@ -176,7 +175,7 @@ def scatter_of(model: CoupledModel, lab: Labelled, needed: int) -> float:
     else:
         extra = float(np.median(square[used])) / 0.455 * len(lab) / spare - floor  # 0.455: median of chi2_1
     # of a few statements the scatter itself is known badly
-    widened = float(student.ppf(0.95, spare) / student.ppf(0.95, 1e6))
+    widened = float(stdtrit(spare, 0.95) / stdtrit(1e6, 0.95))
     return widened * float(np.sqrt(max(extra, 0.0)))
 
 
@@ -203,7 +202,7 @@ def _odd_one(
     everything = float(np.sum(_away(model, lab) ** 2))
     floor = len(lab) * (0.1 * _ODD_RAD) ** 2
     ratio = (everything - square) / (max(square, floor) / dof)
-    return best if f_distribution.sf(ratio, 1, dof) < _ODD_P / len(lab) else None
+    return best if fdtrc(1, dof, ratio) < _ODD_P / len(lab) else None
 
 
 def distance(model: CoupledModel, lab: Labelled, sigma: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import chi2
+from scipy.special import gammaincinv
 
 from calib import judge
 from calib.layout import Layout, layout_of
@@ -145,7 +145,7 @@ def describe(
     d, _, _ = located(model, part, found.sigma_rad)
     now = nulls(model, part, d)
     excess = now.excess(part.dof)
-    offset = float(np.log(chi2.median(part.dof)) - np.mean(_log_chi2(part.dof)))
+    offset = float(np.log(2 * gammaincinv(part.dof / 2, 0.5)) - np.mean(_log_chi2(part.dof)))
     median = float(np.median(excess)) - offset
     inflate = float(np.exp(max(median - 0.1, 0.0)))
     normal = equations(model, part, weight, found.sigma_rad)

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_ndtr
-from scipy.stats import chi2, norm
+from scipy.special import chdtrc, log_ndtr, ndtri
 
 from calib.planar2d.metrics import on_sphere
 from calib.planar2d.model import Plane
@@ -100,7 +99,7 @@ def fit_direction_anchors(
         error = anchor.d_true - anchor.d_hat - _jacobian(anchor.d_hat) @ x
         misfit += error @ np.linalg.solve(anchor.covariance, error)
     dof = 2 * len(anchors) - 2
-    tension = float(norm.isf(max(chi2.sf(misfit, dof), 1e-300))) if dof else 0.0
+    tension = float(-ndtri(max(chdtrc(dof, misfit), 1e-300))) if dof else 0.0
     linear, offset = np.eye(2) + x[:4].reshape(2, 2), x[4:]
     draws = np.random.default_rng(0).multivariate_normal(x, covariance, 400, check_valid="ignore")
     angle = _angle_sigma(draws, x, lit)
@@ -159,7 +158,7 @@ def fit_visible(
     if prior is not None:
         # the closest of what is possible, not the mean: that lies well inside a corner of the prior
         misfit = np.quantile(np.einsum("si,ij,sj->s", draws[:, :4], inverse, draws[:, :4]), 0.02)
-        tension = float(max(norm.isf(max(chi2.sf(misfit, 4), 1e-300)), 0.0))
+        tension = float(max(-ndtri(max(chdtrc(4, misfit), 1e-300)), 0.0))
     place = outer @ (np.eye(2) + mean[:4].reshape(2, 2)).T + mean[4:]
     beyond = np.linalg.norm(place, axis=1).max(initial=0.0) - limit
     if prior is None:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import least_squares
 
 from calib.planar2d.model import TWO_PI, Plane
 from hil.core.errors import ShapeError
@@ -73,6 +72,8 @@ def compare_planes(
 
     start = np.concatenate((offset, linear.ravel())) if free_positions else offset
     start = np.asarray(start, np.float64)
+    from scipy.optimize import least_squares  # a tenth of the time until the window is there
+
     fit = least_squares(residual, start, diff_step=1e-6, loss="soft_l1", f_scale=0.05)
     x = np.asarray(fit.x if np.max(residual(fit.x)) <= np.max(residual(start)) else start, np.float64)
     f: NDArray[np.float64] = x[2:].reshape(2, 2) if free_positions else linear

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib.model import TWO_PI, Model
-from calib.observations import subspaces
+from calib.observations import Subspaces
 
 _NEWTON_STEPS = 2
 
@@ -46,21 +46,20 @@ class NullReader:
 
     Parameters
     ----------
-    model : the array. n_sources : K. n_snapshots : T. limit : range of u searched on a line.
+    model : the array. n_sources : K. limit : range of u searched on a line.
     """
 
-    def __init__(self, model: Model, n_sources: int, n_snapshots: int, limit: tuple[float, float]) -> None:
-        self._model, self._k, self._t = model, n_sources, n_snapshots
+    def __init__(self, model: Model, n_sources: int, limit: tuple[float, float]) -> None:
+        self._model, self._k = model, n_sources
         self._grid = model.grid(limit)
         self._step = float(self._grid[1] - self._grid[0])
         self._phasors = np.exp(1j * TWO_PI * (model.direction(self._grid) @ model.r.T))
         self._is_line = model.is_line
         self._along = np.repeat(model.r[:, :1].T, n_sources, axis=0)
 
-    def read(self, covariance: NDArray[np.complex128], g: NDArray[np.complex128]) -> Nulls:
-        """Nulls of a block (N, N) for gains g (N,) of unit norm."""
-        sub = subspaces(covariance[None], self._t, self._k)
-        u, spread = sub.signal[0], sub.variance[0]
+    def read(self, sub: Subspaces, block: int, g: NDArray[np.complex128]) -> Nulls:
+        """Nulls of one of the blocks for gains g (N,) of unit norm."""
+        u, spread = sub.signal[block], sub.variance[block]
         response = self._phasors @ (u.conj() * g[:, None])
         found = (response.real**2 + response.imag**2).sum(axis=1)
         theta = self._refined(self._grid[self._maxima(found)], u, g)
@@ -89,9 +88,10 @@ class NullReader:
     def _refined(
         self, theta: NDArray[np.float64], u: NDArray[np.complex128], g: NDArray[np.complex128]
     ) -> NDArray[np.float64]:
+        conj, g2 = u.conj(), g.real**2 + g.imag**2
         for _ in range(_NEWTON_STEPS):
             a, rho = self._steering(theta, g)
-            curvature, gradient = self._slope(a, rho, u)
+            curvature, gradient = self._slope(a, rho, conj, g2)
             step = gradient / np.maximum(curvature, 1e-9)
             theta = theta - np.minimum(np.maximum(step, -self._step), self._step)
         return theta if self._is_line else (theta + np.pi) % TWO_PI - np.pi
@@ -107,13 +107,17 @@ class NullReader:
 
     @staticmethod
     def _slope(
-        a: NDArray[np.complex128], rho: NDArray[np.float64], u: NDArray[np.complex128]
+        a: NDArray[np.complex128],
+        rho: NDArray[np.float64],
+        conj: NDArray[np.complex128],
+        g2: NDArray[np.float64],
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Curvature and gradient of D / 2 along theta."""
-        moved, conj = rho * a, u.conj()
-        s, pv = a @ conj, moved @ conj
-        energy = (moved.real**2 + moved.imag**2).sum(axis=1) - (pv.real**2 + pv.imag**2).sum(axis=1)
-        return TWO_PI**2 * energy, TWO_PI * (s.real * pv.imag - s.imag * pv.real).sum(axis=1)
+        """Curvature and gradient of D / 2 along theta; conj (N, K) is U^*, g2 (N,) |a|^2."""
+        s, pv = a @ conj, (rho * a) @ conj
+        cross = pv * s.conj()
+        lost = pv.real**2 + pv.imag**2
+        energy = rho**2 @ g2 - np.add.reduce(lost, axis=1)
+        return TWO_PI**2 * energy, TWO_PI * np.add.reduce(cross.imag, axis=1)
 
 
 def phase_equations(

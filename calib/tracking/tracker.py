@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from calib.export import model_of
 from calib.layout import layout_of
 from calib.model import TWO_PI, Model
-from calib.observations import Observations
+from calib.observations import Observations, Subspaces, subspaces
 from calib.result import Prior
 from calib.tracking.nulls import NullReader, phase_equations
 from calib.tracking.phase_filter import OffsetFilter, PhaseFilter, WalkMeter
@@ -97,7 +97,7 @@ class Tracker:
         self._r, self._g = model.r, model.g
         self._g2 = np.abs(model.g) ** 2
         self._is_line = model.is_line
-        self._k = n_sources
+        self._k, self._t = n_sources, n_snapshots
         self._pick = np.ix_(self._layout.order, self._layout.order)
         hidden = [np.ones(n)]
         if self._is_line:
@@ -116,7 +116,7 @@ class Tracker:
         if support_deg is not None and self._is_line:
             edges = tuple(np.sin(np.deg2rad(support_deg)))
             limit = (edges[0] - 0.03, edges[1] + 0.03)
-        self._reader = NullReader(Model(model.g, model.r), n_sources, n_snapshots, limit)
+        self._reader = NullReader(Model(model.g, model.r), n_sources, limit)
         self._offset: OffsetFilter | None = None
         self._meter = WalkMeter(np.deg2rad(_RATE_WALK_DEG), *np.deg2rad(_WALK_BOUNDS_DEG))
         if follow_offset and self._is_line:
@@ -146,16 +146,24 @@ class Tracker:
 
         time_s : of the block, ascending; without it blocks are taken as 10 ms apart. Raises ShapeError.
         """
-        cov = np.asarray(covariance, complex)
+        return self.follow(np.asarray(covariance)[None], None if time_s is None else [time_s])[0]
+
+    def follow(self, covariances: ArrayLike, time_s: ArrayLike | None = None) -> list[Track]:
+        """As `update` for one block after the other, covariances (B, M, M), times (B,): exactly the same, in less time."""
+        cov = np.asarray(covariances, complex)
         n = len(self._g)
-        if cov.shape != (n, n):
-            raise ShapeError(f"covariance: shape {cov.shape}, expected {(n, n)}")
+        if cov.ndim != 3 or cov.shape[1:] != (n, n):
+            raise ShapeError(f"covariance: shape {cov.shape[1:]}, expected {(n, n)}")
         if not np.isfinite(cov).all():
             raise ShapeError("covariance: contains values that are not finite")
-        order = self._layout.order
+        sub = subspaces(cov[(slice(None), *self._pick)], self._t, self._k)
+        times = [None] * len(cov) if time_s is None else [float(t) for t in np.asarray(time_s, float)]
+        return [self._take(sub, block, time) for block, time in zip(range(len(cov)), times, strict=True)]
+
+    def _take(self, sub: Subspaces, block: int, time_s: float | None) -> Track:
+        n, order = len(self._g), self._layout.order
         self._predict(time_s)
-        cov = cov[self._pick]
-        nulls = self._reader.read(cov, self._g)
+        nulls = self._reader.read(sub, block, self._g)
         # what the phases' own uncertainty adds to a null: after a pause a good null may be shallow
         unsure = self._filter.covariance.trace() / n
         good = nulls.depth < _GATE * (n - self._k) * nulls.variance + _UNSURE_GATE * unsure
@@ -165,7 +173,7 @@ class Tracker:
             information, gradient, spread = phase_equations(kept, self._g2, unsure**2)
             self._turn(self._filter.update(information, gradient))
             if unsure > _REREAD:
-                theta = self._reader.read(cov, self._g).theta
+                theta = self._reader.read(sub, block, self._g).theta
             if self._offset is not None:
                 theta = theta - self._follow_edges(kept.theta, spread)
         phase = np.empty(n)

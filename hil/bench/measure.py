@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -27,6 +27,7 @@ class Row:
     case : what was done. who : "ours", a peer, or "machine limit".
     cpu_s, wall_s : seconds per call. value, unit : the figure that people speak of; larger is better only for
         rates. ratio : CPU time over ours (above 1: ours is faster), None for ours. note : one line.
+    bar : what is asked of this figure, in words; "" where nothing is. reached : whether it is; None without a bar.
     """
 
     case: str
@@ -37,6 +38,8 @@ class Row:
     wall_s: float = float("nan")
     ratio: float | None = None
     note: str = ""
+    bar: str = ""
+    reached: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,18 @@ class StageReport:
     rows: tuple[Row, ...]
     missing: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+
+def at_most(row: Row, most: float, figure: float | None = None, words: str = "") -> Row:
+    """The row with a bar: `figure`, by default its value, at most `most`. words : the bar, if it is no plain number."""
+    value = row.value if figure is None else figure
+    return replace(row, bar=words or f"at most {most:g} {row.unit}", reached=bool(value <= most))
+
+
+def at_least(row: Row, least: float, figure: float | None = None, words: str = "") -> Row:
+    """As `at_most`, for what shall be large."""
+    value = row.value if figure is None else figure
+    return replace(row, bar=words or f"at least {least:g} {row.unit}", reached=bool(value >= least))
 
 
 def interleaved(

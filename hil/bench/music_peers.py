@@ -6,8 +6,10 @@ returns a function that does one frame: from samples to two angles in degrees, o
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -63,14 +65,71 @@ def _loop_over_angles(x, positions_m, fc_hz, grid_deg) -> Frame:
     return frame
 
 
+class _Forgiving(np.ndarray):
+    """Takes a 1 x 1 matrix into one place, as every array did before numpy 2.4."""
+
+    def __setitem__(self, place: Any, value: Any) -> None:
+        super().__setitem__(place, value.item() if isinstance(value, np.matrix) else value)
+
+
+class _NumpyOfOld(ModuleType):
+    """numpy as pyargus was written for."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+    @staticmethod
+    def zeros(*args: Any, **kwargs: Any) -> NDArray[Any]:
+        """As numpy's, forgiving."""
+        return np.zeros(*args, **kwargs).view(_Forgiving)
+
+
 def _pyargus(x, positions_m, fc_hz, grid_deg) -> Frame:
     from pyargus import directionEstimation  # pyright: ignore[reportMissingImports]
 
+    directionEstimation.np = _NumpyOfOld("numpy")
     a = steering_vectors(positions_m, fc_hz, np.deg2rad(grid_deg))
 
     def frame() -> NDArray[np.float64]:
         r = directionEstimation.corr_matrix_estimate(x.T, imp="fast")
         return _peaks(np.abs(directionEstimation.DOA_MUSIC(r, a, signal_dimension=2)), grid_deg)
+
+    return frame
+
+
+def _classical_doa(x, positions_m, fc_hz, grid_deg) -> Frame:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it says that it has a successor, and why numpy.product has gone
+        from classical_doa.algorithm.music_based import music  # pyright: ignore[reportMissingImports]
+        from classical_doa.arrays import Array  # pyright: ignore[reportMissingImports]
+
+    # its azimuth counts from +x, its phases lag, and its speed of light is 3e8 m/s
+    array = Array(*(positions_m * 3e8 / SPEED_OF_LIGHT_M_S).T)
+    azimuth_deg = 90.0 + grid_deg
+
+    def frame() -> NDArray[np.float64]:
+        return _peaks(music(x, 2, array, fc_hz, azimuth_deg), grid_deg)
+
+    return frame
+
+
+def _acoular(x, positions_m, fc_hz, grid_deg) -> Frame:
+    import acoular  # pyright: ignore[reportMissingImports]
+
+    acoular.config.global_caching = "none"
+    angle = np.deg2rad(grid_deg)
+    far_m = 1e3 * np.stack((np.sin(angle), np.cos(angle), np.zeros_like(angle)))
+    steer = acoular.SteeringVector(
+        mics=acoular.MicGeom(pos_total=np.ascontiguousarray(positions_m.T)),
+        grid=acoular.ImportGrid(pos=far_m), env=acoular.Environment(c=SPEED_OF_LIGHT_M_S),
+    )  # fmt: skip
+
+    def frame() -> NDArray[np.float64]:
+        data = acoular.PowerSpectraImport(
+            csm=(x @ x.conj().T / x.shape[1]).astype(np.complex128)[None], frequencies=np.array([fc_hz])
+        )
+        music = acoular.BeamformerMusic(freq_data=data, steer=steer, n=2, cached=False)
+        return _peaks(np.ravel(np.asarray(music.synthetic(fc_hz))), grid_deg)
 
     return frame
 
@@ -110,10 +169,13 @@ def _pyroomacoustics(x, positions_m, fc_hz, grid_deg) -> Frame:
     return frame
 
 
+_EXTRA = "pip install coherent-array-hil[bench]"
 PEERS: dict[str, Peer] = {
     "plain numpy": Peer("", "", _plain_numpy),
     "loop over angles": Peer("", "", _loop_over_angles),
     "doatools": Peer("doatools", "pip install git+https://github.com/morriswmz/doatools.py", _doatools),
-    "pyargus": Peer("pyargus", "pip install pyargus", _pyargus),
-    "pyroomacoustics": Peer("pyroomacoustics", "pip install pyroomacoustics", _pyroomacoustics),
+    "pyargus": Peer("pyargus", _EXTRA, _pyargus),
+    "pyroomacoustics": Peer("pyroomacoustics", _EXTRA, _pyroomacoustics),
+    "acoular": Peer("acoular", _EXTRA, _acoular),
+    "classical_doa": Peer("classical_doa", _EXTRA, _classical_doa),
 }

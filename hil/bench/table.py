@@ -22,9 +22,16 @@ class BenchStage:
 STAGES: tuple[BenchStage, ...] = (
     BenchStage("music", "MUSIC frame, two sources", "hil.bench.music"),
     BenchStage("samples", "Samples: conversion, covariance, PSD", "hil.bench.samples"),
+    BenchStage("map", "Angle-delay map, 64 antennas x 256 subcarriers", "hil.bench.angle_delay_map"),
+    BenchStage("gradient", "Unsupervised gain-phase step", "hil.bench.gradient"),
     BenchStage("simulator", "Simulated array", "hil.bench.simulator"),
     BenchStage("iio", "Capture over IIO", "hil.bench.iio_capture"),
+    BenchStage("disk", "Capture to disk, 4 channels x 30.72 MS/s", "hil.bench.disk"),
+    BenchStage("live", "Live: window, spectra and learning", "hil.bench.live"),
     BenchStage("learning", "Learning without labels", "hil.bench.learning"),
+    BenchStage("long", "Directions over a long recording", "hil.bench.long_recording"),
+    BenchStage("scaling", "Time as the work grows", "hil.bench.scaling"),
+    BenchStage("start", "Start of the program", "hil.bench.start"),
 )
 
 
@@ -37,7 +44,7 @@ def chosen(names: Sequence[str]) -> tuple[BenchStage, ...]:
     return tuple(s for s in STAGES if not names or s.name in names)
 
 
-def run_stage(stage: BenchStage, quick: bool) -> StageReport:
-    """Measure one stage; its module is imported now."""
-    run: Callable[[bool], StageReport] = importlib.import_module(stage.module).run
-    return run(quick)
+def run_stage(stage: BenchStage, quick: bool, hours: float | None = None) -> StageReport:
+    """Measure one stage; its module is imported now. hours : of the recording of `long`."""
+    run: Callable[..., StageReport] = importlib.import_module(stage.module).run
+    return run(quick, hours) if stage.name == "long" else run(quick)

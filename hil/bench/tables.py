@@ -11,6 +11,7 @@ from hil.bench.measure import Row, StageReport
 from hil.bench.table import BenchStage
 
 Results = Mapping[BenchStage, StageReport]
+_HEAD, _RULE = "| case | who | figure | ratio | bar | |", "|---|---|---|---|---|---|"
 
 
 def as_dict(results: Results) -> dict[str, Any]:
@@ -38,9 +39,10 @@ def markdown(results: Results, machine: Mapping[str, Any]) -> str:
         "Medians of interleaved rounds, CPU time. Ratio: time of the other over ours; above 1 ours is faster.",
     ]
     for stage, report in results.items():
-        lines += ["", f"## {stage.title}", "", "| case | who | figure | ratio | |", "|---|---|---|---|---|"]
+        lines += ["", f"## {stage.title}", "", _HEAD, _RULE]
         lines += [
-            f"| {row.case} | {row.who} | {_figure(row)} | {_ratio(row)} | {row.note} |" for row in report.rows
+            f"| {row.case} | {row.who} | {_figure(row)} | {_ratio(row)} | {_bar(row)} | {row.note} |"
+            for row in report.rows
         ]
         lines += [""] if report.missing or report.notes else []
         lines += [f"- {note}" for note in report.notes]
@@ -76,6 +78,21 @@ def save_plot(results: Results, path: Path) -> None:
         "CPU time over ours (right of the line: ours is faster; orange: the machine's limit)", fontsize=8
     )
     save(figure, path)
+
+
+def missed(results: Results) -> list[str]:
+    """Every bar that is not reached, in words."""
+    return [
+        f"{stage.name}: {row.case}: {_figure(row)}, {row.bar}"
+        for stage, report in results.items()
+        for row in report.rows
+        if row.reached is False
+    ]
+
+
+def _bar(row: Row) -> str:
+    judged = "not judged" if row.reached is None else "reached" if row.reached else "MISSED"
+    return f"{row.bar}: {judged}" if row.bar else ""
 
 
 def _figure(row: Row) -> str:

@@ -39,6 +39,7 @@ def gui(
             help="Trained network of MoD-DNN or the dual-path VAE; may be given twice.",
         ),
     ] = None,
+    until_visible: Annotated[bool, typer.Option("--until-visible", hidden=True)] = False,
 ) -> int:
     """Open the live window: MUSIC with the nominal and the learned array, learned elements, health.
 
@@ -54,7 +55,7 @@ def gui(
         )
     from gui.app import show
 
-    return show(device, array, support, networks=network or ())
+    return show(device, array, support, networks=network or (), until_visible=until_visible)
 
 
 def has_display() -> bool:

@@ -61,6 +61,15 @@ def serve(
     free_running: Annotated[
         bool, typer.Option("--free-running", help="As fast as clients read, not in real time.")
     ] = False,
+    loop: Annotated[
+        float | None,
+        typer.Option(
+            "--loop",
+            metavar="S",
+            help="Make the first S seconds once and repeat them: no processor time for samples. Later settings change "
+            "nothing in them.",
+        ),
+    ] = None,
     allow_remote: Annotated[
         bool, typer.Option("--allow-remote", help="Also listen on addresses that are not loopback.")
     ] = False,
@@ -104,6 +113,7 @@ def serve(
             rotator=rotator,
             truth_path=truth,
             free_running=free_running,
+            loop_s=loop,
             allow_remote=allow_remote,
             stop_event=stop,
             on_ready=_print_ready,

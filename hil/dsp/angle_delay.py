@@ -22,6 +22,8 @@ from hil.dsp.response import ArrayResponse, calibrated_response
 TWO_PI = 2 * np.pi
 #: A delay vector of unit norm loses at most about this much in the delay subspace.
 _SUBSPACE_TOLERANCE = 1e-6
+#: Points of a map made at a time: with their squares they stay in the cache of a core.
+_CACHED_POINTS = 1 << 15
 #: The subspace pays when it has fewer dimensions than this part of the smaller side.
 _SUBSPACE_WORTH = 0.6
 
@@ -86,18 +88,27 @@ class AngleDelayMapper:
         n_subcarriers = len(self._filters if self._project is None else self._project)
         if blocks.shape[2] != n_subcarriers:
             raise ShapeError(f"csi: {blocks.shape[2]} subcarriers, the grid was made for {n_subcarriers}")
-        out = np.zeros(self.shape, np.float32)
+        out = np.empty(self.shape, np.float32)
         a, d = self.shape
         m, r = self._beams.shape[1], len(self._filters)
         delays_first = m * r * d + a * m * d <= a * m * r + a * r * d
-        for block in blocks:
+        rows = max(1, min(a, _CACHED_POINTS // d))
+        points = np.empty((rows, d), np.complex64)
+        for index, block in enumerate(blocks):
             y = block if self._skew is None else block * self._skew
             y = y if self._project is None else y @ self._project
-            z = self._beams @ (y @ self._filters) if delays_first else (self._beams @ y) @ self._filters
-            parts = z.view(np.float32)
-            np.multiply(parts, parts, out=parts)
-            out += parts[:, 0::2]
-            out += parts[:, 1::2]
+            y = y @ self._filters if delays_first else y
+            for start in range(0, a, rows):
+                beams, part = self._beams[start : start + rows], out[start : start + rows]
+                z = points[: len(beams)]
+                np.matmul(beams if delays_first else beams @ y, y if delays_first else self._filters, out=z)
+                squares = z.view(np.float32)
+                np.multiply(squares, squares, out=squares)
+                if index == 0:
+                    np.add(squares[:, 0::2], squares[:, 1::2], out=part)
+                else:
+                    part += squares[:, 0::2]
+                    part += squares[:, 1::2]
         return out if len(blocks) == 1 else out / np.float32(len(blocks))
 
 

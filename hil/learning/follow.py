@@ -55,8 +55,7 @@ class PhaseFollower:
         span_s = (batch.first_sample[-1] - batch.first_sample[0]) / batch.fs_hz
         batch = batch.thinned(max(1, round(span_s * _RATE_HZ)))
         matched = 0
-        for covariance, time_s in zip(batch.covariance, batch.time_s, strict=True):
-            track = self._tracker.update(covariance, time_s)
+        for track in self._tracker.follow(batch.covariance, batch.time_s):
             matched += track.used
             self._offset_sigma_deg = track.offset_sigma_deg
         self.last_sample = int(batch.first_sample[-1]) + batch.n_snapshots

@@ -207,6 +207,26 @@ def test_channel_order_is_kept() -> None:
     assert int(np.argmax(np.abs(track.phase_deg))) == 2
 
 
+@pytest.mark.parametrize("rates", [False, True])
+def test_many_blocks_at_once_are_followed_exactly_as_one_by_one(rates: bool) -> None:
+    scene = make_scene(34, uniform_line(8), 2, 60)
+    times = 0.01 * np.arange(60)
+    turns = np.exp(1j * np.deg2rad(np.linspace(0, 4, 60)[:, None] * np.arange(8)))
+    covariance = scene.covariance * turns[:, :, None] * turns.conj()[:, None, :]
+    alone, together = (
+        Tracker(calibrated(scene), scene.geometry, FC_HZ, 2, 256, rates=rates, support_deg=(-60.0, 60.0))
+        for _ in range(2)
+    )
+    one = [alone.update(c, t) for c, t in zip(covariance, times, strict=True)]
+    all_ = together.follow(covariance, times)
+    for a, b in zip(one, all_, strict=True):
+        np.testing.assert_array_equal(a.phase_deg, b.phase_deg)
+        np.testing.assert_array_equal(a.theta_deg, b.theta_deg)
+        assert a.used == b.used
+    np.testing.assert_array_equal(alone.gain, together.gain)
+    assert together.follow(covariance[:0]) == []
+
+
 def test_wrong_use_is_named() -> None:
     scene = make_scene(33, uniform_line(4), 1, 2)
     with pytest.raises(ConfigError):

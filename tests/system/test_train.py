@@ -263,22 +263,12 @@ def test_covariances_cannot_be_corrected_for_delays(folder: Path, tmp_path: Path
     known = store.load(folder / "array.h5")
     delays = replace(known.impairments, delay_s=np.array([0.0, 3e-8, -2e-8, 5e-8]))
     store.save(replace(known, impairments=delays), tmp_path / "delays.h5")
-    base = (
-        "train",
-        "dual-path-vae",
-        "--calibration",
-        tmp_path / "delays.h5",
-        "--epochs",
-        1,
-        "--stale-ok",
-        "test",
-    )
+    base = ("train", "dual-path-vae", "--calibration", tmp_path / "delays.h5", "--stale-ok", "test")
     code, said = _said(folder, *base, folder / "two.h5", "--out", tmp_path / "n")
     assert (code, "covariances do not show" in said["reason"]) == (2, True), said
-    code, said = _said(
-        folder, *base, folder / "set.h5", "--out", tmp_path / "n"
-    )  # it has channel responses, too
-    assert code == 0, said
+    # the other set has channel responses, too: they are taken, fewer than are needed
+    code, said = _said(folder, *base, folder / "set.h5", "--out", tmp_path / "n")
+    assert (code, "rows to train on" in said["reason"]) == (2, True), said
 
 
 def test_a_time_limit_leaves_a_network_and_the_way_on(

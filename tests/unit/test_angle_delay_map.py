@@ -12,6 +12,7 @@ from hil.core.errors import CalibrationMismatch, ConfigError, ShapeError
 from hil.core.gauge import Gauge
 from hil.core.geometry import ArrayGeometry, uca, ula
 from hil.core.impairments import ideal
+from hil.dsp import angle_delay
 from hil.dsp.angle_delay import angle_delay_map, angle_delay_map_fft, zoom
 from hil.dsp.angle_delay_direct import delay_profile, noise_deviation
 from hil.dsp.angle_delay_phase import aligned, merged
@@ -55,6 +56,18 @@ def test_equals_a_slow_reference(shape, geometry, longest):
     assert found.shape == (23, 50)
     assert found.dtype == np.float32
     want = reference(csi, geometry.positions_m, angles, delays)
+    assert np.max(np.abs(found - want)) < 1e-4 * want.max()
+
+
+@pytest.mark.parametrize("points", [1, 50, 7 * 50, 23 * 50])
+@pytest.mark.parametrize("n_delays", [50, 5], ids=["delays last", "delays first"])
+def test_pieces_make_the_whole_map(monkeypatch: pytest.MonkeyPatch, points: int, n_delays: int):
+    parts = np.random.default_rng(6).standard_normal((2, 2, 8, 40))
+    csi = parts[0] + 1j * parts[1]
+    angles, delays = np.linspace(-80, 80, 23), np.linspace(0, 0.9 / SPACING, n_delays)
+    monkeypatch.setattr(angle_delay, "_CACHED_POINTS", points)
+    found = angle_delay_map(csi, ula(8, 0.06).positions_m, FC, SPACING, angles, delays)
+    want = reference(csi, ula(8, 0.06).positions_m, angles, delays)
     assert np.max(np.abs(found - want)) < 1e-4 * want.max()
 
 

@@ -16,7 +16,7 @@ from hil.core.frame import Block, FrameFlag, StreamInfo
 from hil.pipeline.latest import Latest
 from hil.pipeline.ledger import EdgeCounts, Ledger
 from hil.pipeline.policy import Policy
-from hil.pipeline.ring import BlockRing
+from hil.pipeline.ring import BlockRing, pages
 
 STREAM = StreamInfo(
     RxConfig(2.45e9, 2.5e6, 2e6, (30.0, 30.0), channels=(0, 1), block_samples=64),
@@ -231,3 +231,13 @@ def test_latest_adds_up_after_any_history(actions: list[int]) -> None:
             box.take()
         ledger.check()
     assert box.counts().produced == sum(actions)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+def test_memory_of_a_ring_begins_at_a_page(dtype) -> None:
+    found = pages((3, 100, 4, 2), dtype)
+    assert found.ctypes.data % 4096 == 0
+    assert (found.shape, found.dtype) == ((3, 100, 4, 2), np.dtype(dtype))
+    assert not found.any()
+    found[1] = 1
+    assert found.flags.writeable
