@@ -44,7 +44,7 @@ from hil.recorder.metadata import (
 from hil.recorder.summary import RecordingSummary, at_least
 
 #: From here on data are not hashed and pass the page cache: at 500 MB/s either takes half a core.
-_FAST_BYTES_PER_S = 150e6
+_FAST_BYTES_PER_S = 200e6
 _REWRITE_SHARE = 0.1  # of the time, at most, goes into rewriting metadata while samples arrive
 
 
