@@ -189,7 +189,7 @@ def _labels(results: Results) -> list[Check]:
     return [
         Check("pseudo-labels used here: outliers, 10 dB", "curve", f"{spread(share)} % (as printed: RMSE {spread(literal)} deg)",
               f"< {_LABEL_OUTLIERS:g} %", sum(share) / len(share) < _LABEL_OUTLIERS),
-        Check("without initialisation: RMSE over that with it", "\"much higher\"", f"{spread(gap)} times", f"> {_RANDOM:g} times",
+        Check("likelihood steps from random starts: RMSE over those from the labels", "\"much higher\"", f"{spread(gap)} times", f"> {_RANDOM:g} times",
               min(gap) > _RANDOM),
     ]  # fmt: skip
 
