@@ -124,9 +124,9 @@ def aligned(opened: Callable[[], ArrayIntake], first_sample: int, interrupted: I
         intake = opened()
         try:
             return intake.align(first_sample, interrupted)
-        except NotAligned:
+        except NotAligned as err:
             if not left:
-                raise
+                raise CaptureError(str(err), hint=err.hint) from err
             intake.close()
     raise AssertionError
 

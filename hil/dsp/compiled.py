@@ -21,6 +21,8 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,12 @@ _PACKAGES = ("numba", "llvmlite", "numpy")
 _READY = "ready"
 _COMPILE_S = 900.0
 
+
+class _Here(threading.local):
+    plain = False
+
+
+_here = _Here()
 _lock = threading.Lock()
 _thread: threading.Thread | None = None
 _kernel: Any = None
@@ -39,8 +47,18 @@ _why_not = "not prepared"
 
 
 def kernel() -> Any:
-    """The module `hil.dsp.doa_kernel`, or None: not prepared, not ready yet, or not possible here."""
-    return _kernel
+    """The module `hil.dsp.doa_kernel`, or None: not prepared, not ready yet, not possible here, or inside `plain()`."""
+    return None if _here.plain else _kernel
+
+
+@contextmanager
+def plain() -> Iterator[None]:
+    """In this thread numpy alone: what several processes share must not depend on what each has prepared."""
+    before, _here.plain = _here.plain, True
+    try:
+        yield
+    finally:
+        _here.plain = before
 
 
 def why_not() -> str:

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 from hil.campaign.folder import CampaignPoint
 from hil.core.errors import HilError
+from hil.dsp.compiled import plain
 from hil.processing.settings import ProcessSettings
 from hil.recorder.files import is_disk_full, sync_folder
 
@@ -82,7 +83,8 @@ def made(index: int, out: Path, write: Callable[[Path], None]) -> TaskOutcome:
         return TaskOutcome(index, "done")
     temporary = out.with_name(f".{out.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     try:
-        write(temporary)
+        with plain():
+            write(temporary)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(out)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -184,3 +185,16 @@ def test_numba_is_not_imported_unasked(module: str) -> None:
         capture_output=True, text=True, check=True, cwd=ROOT, timeout=60,
     )  # fmt: skip
     assert done.stdout.strip() == "False"
+
+
+def test_plain_is_of_the_thread_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "_kernel", "kernels")
+    seen = []
+    with compiled.plain():
+        with compiled.plain():
+            assert compiled.kernel() is None
+        assert compiled.kernel() is None
+        other = threading.Thread(target=lambda: seen.append(compiled.kernel()))
+        other.start()
+        other.join()
+    assert compiled.kernel() == "kernels" == seen[0]
