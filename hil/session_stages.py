@@ -23,6 +23,8 @@ RING_S = 0.5
 RECORDER_RING_S = 2.0
 _RECORDER_RING_BYTES = 160e6
 _BLOCK_SAMPLES = 16384
+#: Short blocks are handed on together, up to so much of the stream, while their consumer is behind.
+_TOGETHER_S = 8e-3
 #: Longest pause of a consumer that a source which waits is held up by.
 _SOURCE_WAITS_S = 60.0
 
@@ -47,15 +49,22 @@ def block_samples(stream: StreamInfo) -> int:
 
 
 def ring_for(stream: StreamInfo, name: str, policy: Policy) -> BlockRing:
-    """A ring of `RING_S`; one whose consumer must not lose anything (FAIL) holds up to `RECORDER_RING_S`."""
+    """A ring of `RING_S`; one whose consumer must not lose anything (FAIL) holds up to `RECORDER_RING_S`.
+
+    Blocks shorter than `_TOGETHER_S` are joined in it while they wait.
+    """
     samples = block_samples(stream)
+    together = 1  # a source that waits is to give the same blocks in every run
+    if policy is not Policy.BLOCK:
+        together = max(1, int(_TOGETHER_S * stream.fs_hz / samples))
     bytes_per_second = stream.fs_hz * stream.n_channels * 2 * stream.device.wire.dtype.itemsize
     seconds = RING_S
     if policy is Policy.FAIL:
         seconds = max(RING_S, min(RECORDER_RING_S, _RECORDER_RING_BYTES / bytes_per_second))
     return BlockRing(
-        name, n_slots=max(4, int(np.ceil(seconds * stream.fs_hz / samples))), block_samples=samples,
-        n_channels=stream.n_channels, wire=stream.device.wire, policy=policy, deadline_s=_SOURCE_WAITS_S,
+        name, n_slots=max(4, int(np.ceil(seconds * stream.fs_hz / samples / together))), block_samples=samples,
+        n_channels=stream.n_channels, wire=stream.device.wire, together=together, policy=policy,
+        deadline_s=_SOURCE_WAITS_S,
     )  # fmt: skip
 
 
@@ -128,11 +137,12 @@ class Branch:
 
 def process_frames(ring: BlockRing, on_frame: FrameSink, overloads: NDArray[np.int64]) -> None:
     """Until the ring has ended; clip counts (M,) are added up in `overloads`."""
-    out: NDArray[np.complex64] | None = None
+    memory = np.empty(0, np.complex64)
     for block in ring:
-        shape = (block.wire.shape[1], block.n)
-        if out is None or out.shape != shape:
-            out = np.empty(shape, np.complex64)
+        n_values = block.wire.shape[1] * block.n
+        if len(memory) < n_values:
+            memory = np.empty(n_values, np.complex64)
+        out = memory[:n_values].reshape(block.wire.shape[1], block.n)
         frame, clipped = convert(block, out)
         overloads += clipped
         on_frame(frame, clipped)

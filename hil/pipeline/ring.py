@@ -20,6 +20,8 @@ from hil.pipeline.policy import Policy
 
 #: Flags of a dropped block that the next delivered one inherits.
 _INHERITED = FrameFlag.OVERFLOW | FrameFlag.GAP_BEFORE | FrameFlag.RETUNED
+#: Flags of something that happened right before a block: it begins a new one.
+_OF_THE_FIRST = FrameFlag.GAP_BEFORE | FrameFlag.RETUNED
 
 
 def pages(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
@@ -32,13 +34,16 @@ class BlockRing:
     """Bounded queue of blocks: one producer thread, one consumer thread, memory allocated once.
 
     `push` copies the block into a slot; `pop` returns it as a view of that slot, valid until the consumer's
-    next `pop` or `release`. Copies are made outside the lock.
+    next `pop` or `release`. Copies are made outside the lock. `seq` of a block counts those of this
+    ring, lost ones included.
 
     Parameters
     ----------
     name : of the edge, for the ledger.
     n_slots : at least 2 (one may be held by the consumer).
     block_samples, n_channels, wire : largest block that fits.
+    together : blocks that a slot has room for. A block that continues one that still waits becomes part of it, so that
+        a consumer that is behind gets fewer, longer ones.
     policy : see Policy. deadline_s : how long BLOCK waits.
     """
 
@@ -50,10 +55,11 @@ class BlockRing:
         block_samples: int,
         n_channels: int,
         wire: WireFormat,
+        together: int = 1,
         policy: Policy = Policy.DROP_OLDEST,
         deadline_s: float = 1.0,
     ) -> None:
-        if n_slots < 2 or block_samples < 1 or n_channels < 1:
+        if n_slots < 2 or block_samples < 1 or n_channels < 1 or together < 1:
             raise ShapeError(
                 f"ring {name!r}: {n_slots} slots of {block_samples} samples, {n_channels} channels"
             )
@@ -61,7 +67,8 @@ class BlockRing:
         self._policy = policy
         self._deadline_s = deadline_s
         # Zeroed, not empty: the pages are mapped now and not at the first overload.
-        self._memory = pages((n_slots, block_samples, n_channels, 2), wire.dtype)
+        self._memory = pages((n_slots, together * block_samples, n_channels, 2), wire.dtype)
+        self._together = together
         self._free = deque(range(n_slots))
         self._queue: deque[tuple[int, Block]] = deque()
         self._held: int | None = None
@@ -72,6 +79,7 @@ class BlockRing:
         self._lost_flags = FrameFlag.NONE
         self._lost: int | None = 0
         self._produced = self._delivered = self._dropped = 0
+        self._entries = 0
 
     @property
     def name(self) -> str:
@@ -87,7 +95,7 @@ class BlockRing:
     def finished(self) -> bool:
         """True when closed and emptied: nothing will come any more."""
         with self._condition:
-            return self._closed and not self._queue
+            return self._ended
 
     def push(self, block: Block) -> bool:
         """Copy a block in. Returns False if it was not taken: closed, or lost under FAIL.
@@ -110,17 +118,46 @@ class BlockRing:
         with self._condition:
             if self._closed:
                 return False
-            slot = self._slot_for(block)
-            if slot is None:
-                return False
+            start, tail = 0, self._to_continue(block)
+            if tail is None:
+                slot = self._slot_for(block)
+                if slot is None:
+                    return False
+            else:
+                slot, start = tail[0], tail[1].n
             self._produced += n
-            self._writing = n
-        np.copyto(memory[slot, :n], block.wire)
+            self._writing = start + n
+        np.copyto(memory[slot, start : start + n], block.wire)
         with self._condition:
             self._writing = 0
-            self._queue.append((slot, replace(block, wire=memory[slot, :n])))
+            if tail is None:
+                entry = replace(block, wire=memory[slot, :n], seq=self._entries)
+                self._entries += 1
+            else:
+                entry = replace(
+                    tail[1],
+                    wire=memory[slot, : start + n],
+                    t_mono_ns=block.t_mono_ns,
+                    t_utc_ns=block.t_utc_ns,
+                )
+            self._queue.append((slot, entry))
             self._condition.notify_all()
         return True
+
+    def _to_continue(self, block: Block) -> tuple[int, Block] | None:
+        """The newest waiting block, taken out of the queue, if this one follows it seamlessly and fits behind it."""
+        if not self._queue or self._together == 1:
+            return None
+        tail = self._queue[-1][1]
+        seamless = (
+            tail.n + block.n <= self._memory.shape[1]
+            and block.first_sample == tail.first_sample + tail.n
+            and block.stream is tail.stream
+            and block.flags == tail.flags
+            and block.lost_before == 0
+            and not block.flags & _OF_THE_FIRST
+        )
+        return self._queue.pop() if seamless else None
 
     def pop(self, timeout_s: float) -> Block | None:
         """The oldest block, or None if none came in time or the ring is `finished`.
@@ -134,7 +171,7 @@ class BlockRing:
         """
         with self._condition:
             self._release()
-            self._condition.wait_for(lambda: self._queue or self._closed, timeout_s)
+            self._condition.wait_for(lambda: self._queue or self._ended, timeout_s)
             if not self._queue:
                 if self._error is not None:
                     raise self._error
@@ -168,6 +205,11 @@ class BlockRing:
         with self._condition:
             waiting = sum(block.n for _, block in self._queue) + self._writing
             return EdgeCounts(self._produced, self._delivered, self._dropped, 0, waiting)
+
+    @property
+    def _ended(self) -> bool:
+        """Nothing waits and nothing will come; what is being copied in still comes."""
+        return self._closed and not self._queue and not self._writing
 
     def _release(self) -> None:
         if self._held is not None:

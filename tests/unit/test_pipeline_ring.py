@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -30,11 +31,67 @@ def block(first: int, n: int = 16, flags: FrameFlag = FrameFlag.NONE, lost: int 
     return Block(wire, first, first // n, 0, 0, flags, STREAM, lost)
 
 
-def ring(policy: Policy = Policy.DROP_OLDEST, n_slots: int = 4, deadline_s: float = 0.01) -> BlockRing:
+def ring(
+    policy: Policy = Policy.DROP_OLDEST, n_slots: int = 4, deadline_s: float = 0.01, together: int = 1
+) -> BlockRing:
     return BlockRing(
         "reader -> dsp", n_slots=n_slots, block_samples=16, n_channels=2, wire=WireFormat.CI16,
-        policy=policy, deadline_s=deadline_s,
+        together=together, policy=policy, deadline_s=deadline_s,
     )  # fmt: skip
+
+
+def numbered(first: int, n: int) -> Block:
+    """Samples that say which they are."""
+    wire = np.broadcast_to((np.arange(first, first + n, dtype=np.int16))[:, None, None], (n, 2, 2))
+    return Block(wire, first, 0, first + n, first + n, FrameFlag.NONE, STREAM, 0)
+
+
+def test_blocks_that_wait_are_joined_while_a_slot_has_room() -> None:
+    r = ring(together=3)
+    for first in range(0, 64, 16):
+        r.push(numbered(first, 16))
+    joined = r.pop(0.0)
+    assert joined is not None
+    assert (joined.first_sample, joined.n, joined.t_mono_ns) == (0, 48, 48)
+    assert np.array_equal(joined.wire[:, 0, 0], np.arange(48))
+    r.push(numbered(64, 16))
+    after = r.pop(0.0)
+    assert after is not None
+    assert (after.first_sample, after.n, after.seq - joined.seq) == (48, 32, 1)
+
+
+def test_what_the_consumer_holds_is_not_continued() -> None:
+    r = ring(together=3)
+    r.push(numbered(0, 16))
+    held = r.pop(0.0)
+    r.push(numbered(16, 16))
+    assert held is not None
+    assert (held.n, int(held.wire.max())) == (16, 15)
+    after = r.pop(0.0)
+    assert after is not None
+    assert (after.first_sample, after.n) == (16, 16)
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        block(32),
+        block(16, flags=FrameFlag.RETUNED),
+        block(16, flags=FrameFlag.OVERFLOW),
+        block(16, lost=None),
+        replace(block(16), stream=replace(STREAM, epoch=new_epoch("1"))),
+    ],
+    ids=["gap", "retuned", "overflow", "loss", "epoch"],
+)
+def test_blocks_that_differ_stay_apart(second: Block) -> None:
+    r = ring(together=3)
+    r.push(block(0))
+    r.push(second)
+    first, after = r.pop(0.0), r.pop(0.0)
+    assert first is not None
+    assert after is not None
+    assert (first.n, after.n, after.flags, after.lost_before) == (16, 16, second.flags, second.lost_before)
+    assert after.stream is second.stream
 
 
 def test_blocks_come_out_as_they_went_in() -> None:
@@ -191,17 +248,20 @@ def test_ledger_names_the_edge_that_leaks() -> None:
 @given(
     policy=st.sampled_from([Policy.DROP_OLDEST, Policy.FAIL]),
     n_slots=st.integers(2, 5),
+    together=st.integers(1, 4),
     actions=st.lists(st.one_of(st.integers(1, 16), st.just(0), st.just(-1)), max_size=60),
 )
-def test_ledger_adds_up_after_any_history(policy: Policy, n_slots: int, actions: list[int]) -> None:
+def test_ledger_adds_up_after_any_history(
+    policy: Policy, n_slots: int, together: int, actions: list[int]
+) -> None:
     """Positive: push so many samples; 0: pop; -1: release. Delivered samples are in order and complete."""
-    r = ring(policy, n_slots)
+    r = ring(policy, n_slots, together=together)
     ledger = Ledger()
     ledger.add(r)
     pushed = expected = 0
     for action in actions:
         if action > 0:
-            taken = r.push(block(pushed, action))
+            taken = r.push(numbered(pushed, action))
             pushed += action if taken or policy is Policy.DROP_OLDEST else 0
         elif action == 0:
             try:
@@ -211,7 +271,7 @@ def test_ledger_adds_up_after_any_history(policy: Policy, n_slots: int, actions:
             if b is not None:
                 assert b.lost_before == b.first_sample - expected
                 assert bool(b.flags & FrameFlag.GAP_BEFORE) == (b.first_sample > expected)
-                assert np.all(b.wire == b.first_sample)
+                assert np.array_equal(b.wire[:, 1, 1], np.arange(b.first_sample, b.first_sample + b.n))
                 expected = b.first_sample + b.n
         else:
             r.release()
