@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -15,14 +14,14 @@ from numpy.typing import NDArray
 from drivers.alignment import (
     SEGMENT,
     UNSURE_SAMPLES,
-    NotAligned,
     OffsetEstimate,
     alignment_error,
     find_offset,
     samples_needed,
     slip,
 )
-from drivers.board_blocks import Interrupted, Source, WireBlock
+from drivers.array_starts import Alignment
+from drivers.board_blocks import Interrupted, Source, WireBlock, put_columns
 from drivers.fractional_delay import REACH, FractionalDelay
 from drivers.sounding import Repeater, sounding
 from hil.core.device import RxConfig, WireBuffer
@@ -33,60 +32,12 @@ from hil.core.frame import FrameFlag
 _SEARCHES = ((0.03, 16), (0.25, 16))
 _SLIP_CHECK_S = 1.0
 _MAX_TIME_APART_S = 1.0
-REALIGNMENTS = 8
-_STARTS = 3
 #: After noise was sent for the alignment: how long the waveform may take to come back, and how far behind a device may be.
 _SETTLE_S = 0.1
 _BEHIND_S = 2.0
 #: A part of a sample is corrected from here on: the array's own extent looks the same, but turns with the emitter.
 _LEAST_FRACTION = 0.02
 _LEAST_APART_S = 5e-9
-
-
-@dataclass(frozen=True, slots=True)
-class Alignment:
-    """How the boards' first samples relate after one start of the buffers.
-
-    Attributes
-    ----------
-    method : "single", "common start" (sync_start_enable), "hardware time" (clocks set by one time source) or
-        "correlation".
-    first_sample : count of the stream at which this start begins.
-    offsets : per board: its sample j and sample j + offset of the first board are simultaneous.
-    skipped : per board: samples received after OPEN and dropped before the first one handed out.
-    ratios : per board: correlation peak over the next best (0: not measured).
-    fractions : per board: what is left of a sample beyond `offsets` (0: not measured). corrected : whether that
-        board's samples are delayed by it (fractional_delay).
-    sounded : noise was sent instead of the waveform meanwhile (drivers.sounding).
-    """
-
-    method: str
-    first_sample: int
-    offsets: tuple[int, ...]
-    skipped: tuple[int, ...]
-    ratios: tuple[float, ...]
-    fractions: tuple[float, ...] = ()
-    corrected: tuple[bool, ...] = ()
-    sounded: bool = False
-
-    def as_dict(self, uris: list[str]) -> dict[str, Any]:
-        """For JSON."""
-        fractions = self.fractions or (0.0,) * len(uris)
-        corrected = self.corrected or (False,) * len(uris)
-        rows = zip(uris, self.offsets, self.skipped, self.ratios, fractions, corrected, strict=False)
-        boards = [
-            {
-                "uri": u, "offset_samples": o, "offset_fraction": round(float(f), 4), "fraction_corrected": done,
-                "skipped_samples": s, "peak_ratio": r,
-            }
-            for u, o, s, r, f, done in rows
-        ]  # fmt: skip
-        return {
-            "method": self.method,
-            "first_sample": self.first_sample,
-            "sounded": self.sounded,
-            "boards": boards,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,27 +59,6 @@ class Taken:
     broken: bool = False
     lost_samples: int | None = None
     time_ns: float | None = None
-
-
-def misaligned(uri: str) -> CaptureError:
-    """What `read` of an array raises after REALIGNMENTS tries."""
-    return CaptureError(
-        f"{uri}: the devices lose samples faster than they can be aligned",
-        hint="lower the rate, or read from fewer devices",
-    )
-
-
-def aligned(opened: Callable[[], ArrayIntake], first_sample: int, interrupted: Interrupted) -> Alignment:
-    """Align the streams that `opened` opens; some times, for a busy computer may start boards too far apart."""
-    for left in reversed(range(_STARTS)):
-        intake = opened()
-        try:
-            return intake.align(first_sample, interrupted)
-        except NotAligned as err:
-            if not left:
-                raise CaptureError(str(err), hint=err.hint) from err
-            intake.close()
-    raise AssertionError
 
 
 class ArrayIntake:
@@ -318,15 +248,19 @@ class ArrayIntake:
     # ---- samples --------------------------------------------------------------------------------------
 
     def take(self, out: WireBuffer, timeout_s: float, interrupted: Interrupted) -> Taken:
-        """Fill `out`, at most one block of it; ends early where samples were lost or the time is over.
+        """Fill `out`: wait for one block, and take what else is there if `out` has room for more.
 
-        Raises DeviceTimeout if nothing came, StreamStopped, ConnectionLost.
+        Ends early where samples were lost or the time is over. Raises DeviceTimeout if nothing came, StreamStopped,
+        ConnectionLost.
         """
         deadline = time.monotonic() + timeout_s
-        wanted = min(len(out), self._config.block_samples or len(out))
+        awaited = min(len(out), self._config.block_samples or len(out))
         n, flags, lost, lost_samples, time_ns = 0, FrameFlag.NONE, False, None, None
         heads: list[WireBlock] = []
-        while n < wanted:
+        newest = 0, 0
+        while n < len(out):
+            if n >= awaited and not all(s.stream.waiting for s in self._sources):
+                break
             try:
                 heads = [
                     self._head(s, max(deadline - time.monotonic(), 0.0), interrupted) for s in self._sources
@@ -342,17 +276,17 @@ class ArrayIntake:
             if broken:
                 return Taken(0, heads[0].t_mono_ns, heads[0].t_utc_ns, broken=True)
             if lost_here or any(h.doubtful for h in heads):
+                if n >= awaited and not flags:
+                    break
                 flags |= FrameFlag.OVERFLOW
             if lost_here:
                 lost, lost_samples = True, heads[0].lost_samples
             if n == 0 and heads[0].time_ns is not None:
                 time_ns = heads[0].time_ns + self._sources[0].position * 1e9 / (self._config.fs_hz or 1.0)
-            n += self._copy(out[n:wanted], heads)
+            n += self._copy(out[n:], heads)
+            newest = max((h.t_mono_ns, h.t_utc_ns) for h in heads)
         self._watch_alignment(out[:n])
-        newest = max(heads, key=lambda h: h.t_mono_ns)
-        return Taken(
-            n, newest.t_mono_ns, newest.t_utc_ns, flags, lost, lost_samples=lost_samples, time_ns=time_ns
-        )
+        return Taken(n, *newest, flags, lost, lost_samples=lost_samples, time_ns=time_ns)
 
     def _copy(self, out: WireBuffer, heads: list[WireBlock]) -> int:
         n = min(len(out), *(s.remaining(h) for s, h in zip(self._sources, heads, strict=True)))
@@ -360,10 +294,7 @@ class ArrayIntake:
             piece = head.wire[source.position : source.position + n]
             if source.delay is not None:
                 piece = source.delay.push(piece)
-            if source.all_columns:
-                out[:n] = piece
-            else:
-                out[:n, source.columns] = piece
+            put_columns(out[:n], source.columns, piece)
             source.advance(n, head)
         return n
 

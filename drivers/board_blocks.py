@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from drivers.fractional_delay import FractionalDelay
@@ -50,6 +51,11 @@ class BlockStream(Protocol):
         ...
 
     @property
+    def waiting(self) -> bool:
+        """Whether a block waits in the queue."""
+        ...
+
+    @property
     def queued_samples(self) -> int:
         """Samples that wait in the queue."""
         ...
@@ -79,14 +85,29 @@ class BlockStream(Protocol):
         ...
 
 
+def columns_of(places: list[int]) -> list[int] | slice:
+    """Places of a board's channels among those of the array; a slice where they are neighbours, as they are as a rule."""
+    first = places[0]
+    return slice(first, first + len(places)) if places == list(range(first, first + len(places))) else places
+
+
+def put_columns(out: NDArray[Any], columns: list[int] | slice, piece: NDArray[Any]) -> None:
+    """out[:, columns] = piece, (n, M, 2) and (n, C, 2) of one dtype; neighbours are copied as one value a sample."""
+    if not len(piece) or not isinstance(columns, slice):
+        out[:, columns] = piece
+        return
+    to, of = out[:, columns].reshape(len(out), -1), piece.reshape(len(piece), -1)
+    record = np.dtype((np.void, to.shape[1] * to.itemsize))
+    np.copyto(to.view(record), of.view(record))
+
+
 @dataclass(slots=True)
 class Source:
     """A board's stream, how far its oldest block has been read, and where its channels go."""
 
     board: int
     stream: BlockStream
-    columns: list[int]
-    all_columns: bool
+    columns: list[int] | slice
     position: int = 0
     consumed: int = 0
     delay: FractionalDelay | None = None

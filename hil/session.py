@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from types import TracebackType
 from typing import Any, Self
@@ -24,8 +25,9 @@ from drivers.convert import to_block, wire_buffer
 from hil import session_stages as stages
 from hil.core.device import RxConfig, RxDevice, TxConfig
 from hil.core.errors import ConfigError, DeviceError, DeviceStateError, DeviceTimeout, HilError
-from hil.core.frame import Block, FrameFlag, StreamInfo
+from hil.core.frame import Block, StreamInfo
 from hil.core.geometry import ArrayGeometry
+from hil.core.priority import preferred_process
 from hil.core.waveform_types import Waveform
 from hil.pipeline.commands import Commands
 from hil.pipeline.graph import Graph
@@ -33,7 +35,7 @@ from hil.pipeline.policy import Policy
 from hil.pipeline.ring import BlockRing
 from hil.pipeline.stage import Stage
 from hil.recorder import RecordingSummary
-from hil.session_summary import SessionSummary
+from hil.session_summary import Accounts, SessionSummary
 from hil.transmission import Transmission, join_hints
 
 _READ_TIMEOUT_S = 2.0
@@ -58,13 +60,14 @@ class Session:
         self._commands = Commands()
         self._transmission = Transmission(device)
         self._finished = threading.Event()
-        self._samples = self._lost = self._lost_unknown = self._gaps = 0
-        self._epochs: set[str] = set()
+        self._accounts = Accounts()
+        self._ahead = False
         self._overloads: NDArray[np.int64] = np.zeros(0, np.int64)
         self._fanout = stages.Fanout()
         self._recorder: stages.BlockSink | None = None
         self._recording: stages.Branch | None = None
         self._recordings = 0
+        self._conditions = ExitStack()
 
     @property
     def stream(self) -> StreamInfo:
@@ -81,17 +84,17 @@ class Session:
     @property
     def samples(self) -> int:
         """Samples per channel received since start; may be asked from any thread."""
-        return self._samples
+        return self._accounts.samples
 
     @property
     def losses(self) -> tuple[int, bool]:
         """(samples lost so far at least, whether that is exact); may be asked from any thread."""
-        return self._lost, not self._lost_unknown
+        return self._accounts.lost, not self._accounts.lost_unknown
 
     @property
     def gaps(self) -> int:
         """Discontinuities so far; may be asked from any thread."""
-        return self._gaps
+        return self._accounts.gaps
 
     @property
     def skipped(self) -> int:
@@ -160,8 +163,8 @@ class Session:
         if self._graph is not None:
             raise DeviceStateError("the session runs already", hint="stop it first")
         stream = self.stream
-        self._samples = self._lost = self._lost_unknown = self._gaps = 0
-        self._epochs = set()
+        self._ahead = not source_waits and getattr(self.device, "reads_ahead", False)
+        self._accounts = Accounts()
         self._overloads = np.zeros(stream.n_channels, np.int64)
         self._finished.clear()
         self._recordings = 0
@@ -192,7 +195,8 @@ class Session:
         graph = Graph([reader, *branches], rings)
         self.device.start()
         # a BLAS that spins on every core starves the reader: docs/adr/0007
-        self._one_thread = threadpool_limits(1)
+        self._conditions.enter_context(threadpool_limits(1))
+        self._conditions.enter_context(preferred_process())
         self._graph = graph
         graph.start()
 
@@ -265,16 +269,17 @@ class Session:
             finally:
                 self._error = graph.error or self.recording_error
                 self._graph = None
-                self._one_thread.restore_original_limits()
+                self._conditions.close()
                 try:
                     self._error = self._transmission.silenced(self._error)
                 finally:
                     self.device.stop()
         recording = self._recorder.close() if self._recorder is not None else None
         self._recorder, self._recording = None, None
+        seen = self._accounts
         return SessionSummary(
-            self._samples, self._lost, self._gaps, max(len(self._epochs), 1),
-            tuple(int(v) for v in self._overloads), edges, recording, self._lost_unknown,
+            seen.samples, seen.lost, seen.gaps, max(len(seen.epochs), 1),
+            tuple(int(v) for v in self._overloads), edges, recording, seen.lost_unknown,
         )  # fmt: skip
 
     _error: Exception | None = None
@@ -315,14 +320,17 @@ class Session:
     def _read(self, stop: threading.Event, n_samples: int | None) -> None:
         stream = self.stream
         size = stages.block_samples(stream)
+        if self._ahead:
+            size *= stages.blocks_together(stream)
         buffer = wire_buffer(size, stream.n_channels, stream.device.wire)
         seq = 0
         base: int | None = None
         device_stream: StreamInfo | None = None
         quiet_since = time.monotonic()
-        while not stop.is_set() and (n_samples is None or self._samples < n_samples):
+        pause = stages.pause_s(stream) if self._ahead else 0.0
+        while not stop.is_set() and (n_samples is None or self._accounts.samples < n_samples):
             self._commands.serve()
-            room = size if n_samples is None else min(size, n_samples - self._samples)
+            room = size if n_samples is None else min(size, n_samples - self._accounts.samples)
             try:
                 result = self.device.read(buffer[:room], _READ_TIMEOUT_S)
             except DeviceTimeout:
@@ -335,28 +343,18 @@ class Session:
             if result.stream is not device_stream:
                 device_stream = result.stream
                 self._stream = stream = self._located(result.stream)
-                self._epochs.add(stream.epoch.id)
+                self._accounts.epochs.add(stream.epoch.id)
             if base is None:
                 base = stages.skipped(self.device)
             block = replace(
                 to_block(buffer, result, seq), stream=stream, first_sample=result.first_sample + base
             )
             seq += 1
-            self._account(block)
+            self._accounts.take(block)
             self._fanout.push(block)
+            if pause and result.n < room:
+                stop.wait(quiet_since + pause - time.monotonic())
         self._finished.set()
-
-    def _account(self, block: Block) -> None:
-        self._samples += block.n
-        if block.lost_before is None:
-            self._lost += 1
-            self._lost_unknown += 1
-            self._gaps += 1
-        elif block.lost_before:
-            self._lost += block.lost_before
-            self._gaps += 1
-        elif FrameFlag.GAP_BEFORE in block.flags:
-            self._gaps += 1
 
 
 def open_session(

@@ -25,6 +25,9 @@ _RECORDER_RING_BYTES = 160e6
 _BLOCK_SAMPLES = 16384
 #: Short blocks are handed on together, up to so much of the stream, while their consumer is behind.
 _TOGETHER_S = 8e-3
+#: Short blocks are read so rarely, a few at once: a thread that wakes for each of a thousand blocks a second costs as much
+#: again as their samples.
+_GATHER_S = 4e-3
 #: Longest pause of a consumer that a source which waits is held up by.
 _SOURCE_WAITS_S = 60.0
 
@@ -48,15 +51,24 @@ def block_samples(stream: StreamInfo) -> int:
     return stream.config.block_samples or _BLOCK_SAMPLES
 
 
+def blocks_together(stream: StreamInfo) -> int:
+    """Blocks that are handed on as one at most, where somebody is behind."""
+    return max(1, int(_TOGETHER_S * stream.fs_hz / block_samples(stream)))
+
+
+def pause_s(stream: StreamInfo) -> float:
+    """From one read to the next, 0 where blocks are long enough."""
+    return _GATHER_S if 2 * block_samples(stream) <= _GATHER_S * stream.fs_hz else 0.0
+
+
 def ring_for(stream: StreamInfo, name: str, policy: Policy) -> BlockRing:
     """A ring of `RING_S`; one whose consumer must not lose anything (FAIL) holds up to `RECORDER_RING_S`.
 
     Blocks shorter than `_TOGETHER_S` are joined in it while they wait.
     """
     samples = block_samples(stream)
-    together = 1  # a source that waits is to give the same blocks in every run
-    if policy is not Policy.BLOCK:
-        together = max(1, int(_TOGETHER_S * stream.fs_hz / samples))
+    # a source that waits is to give the same blocks in every run
+    together = 1 if policy is Policy.BLOCK else blocks_together(stream)
     bytes_per_second = stream.fs_hz * stream.n_channels * 2 * stream.device.wire.dtype.itemsize
     seconds = RING_S
     if policy is Policy.FAIL:

@@ -4,7 +4,34 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from hil.core.frame import Block, FrameFlag
 from hil.recorder import RecordingSummary
+
+
+class Accounts:
+    """Sums over the blocks of one run: written by the reader's thread, read by any.
+
+    Attributes
+    ----------
+    samples : per channel. lost : at least, see SessionSummary. lost_unknown, gaps : how many. epochs : ids seen.
+    """
+
+    def __init__(self) -> None:
+        self.samples = self.lost = self.lost_unknown = self.gaps = 0
+        self.epochs: set[str] = set()
+
+    def take(self, block: Block) -> None:
+        """Count a block."""
+        self.samples += block.n
+        if block.lost_before is None:
+            self.lost += 1
+            self.lost_unknown += 1
+            self.gaps += 1
+        elif block.lost_before:
+            self.lost += block.lost_before
+            self.gaps += 1
+        elif FrameFlag.GAP_BEFORE in block.flags:
+            self.gaps += 1
 
 
 @dataclass(frozen=True, slots=True)

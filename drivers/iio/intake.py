@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from drivers.array_intake import Alignment, ArrayIntake
-from drivers.board_blocks import Source
+from drivers.array_intake import ArrayIntake
+from drivers.array_starts import Alignment
+from drivers.board_blocks import Source, columns_of
 from drivers.iio.board import Board
 from drivers.iio.stream import BoardStream
 from drivers.sounding import Repeater
@@ -42,7 +43,7 @@ class Intake(ArrayIntake):
                 stream = BoardStream(
                     boards[b], tuple(own), config.fs_hz or 1.0, config.block_samples or 1, link_timeout_s
                 )
-                self._sources.append(Source(b, stream, columns, columns == list(range(len(channels)))))
+                self._sources.append(Source(b, stream, columns_of(columns)))
             if common_start:
                 boards[used[0]].sync_start("trigger_manual")
         except HilError:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
-from drivers.array_intake import REALIGNMENTS, Taken, aligned, misaligned
+from drivers.array_intake import Taken
+from drivers.array_starts import REALIGNMENTS, aligned, misaligned
 from drivers.iio.board import Board
 from drivers.iio.intake import Alignment, Intake
 from drivers.iio.request import apply_settings, check_request, read_settings
@@ -39,8 +40,8 @@ def _close_all() -> None:
 class IioDevice:
     """Analog Devices boards on libiio contexts.
 
-    Settings go through pyadi-iio and are read back; samples come raw from the receive buffer. `configure`
-    destroys and re-creates the buffers, so that no sample taken before it appears under the new settings.
+    Settings go through pyadi-iio and are read back; samples come raw. `configure` makes the buffers anew, so that no
+    sample taken before it appears under the new settings.
 
     Parameters
     ----------
@@ -53,6 +54,8 @@ class IioDevice:
     ----------
     alignments : one entry per start of the buffers: how the boards' first samples relate.
     """
+
+    reads_ahead = True  # a long buffer is filled with what is there: see hil.session
 
     def __init__(
         self,
@@ -251,7 +254,7 @@ class IioDevice:
             intake.close()
 
     def read(self, out: WireBuffer, timeout_s: float) -> ReadResult:
-        """Wait for samples of all boards; returns at most one hardware block.
+        """Wait for samples of all boards; returns one block, and more that are there already if `out` has room.
 
         Where the device lost samples the result carries OVERFLOW and GAP_BEFORE with lost_before None: the
         hardware does not tell how many. OVERFLOW alone on the following blocks: the gap may lie there.
@@ -350,10 +353,7 @@ class IioDevice:
     # ---- end ------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Silence the transmitter, destroy buffers, then contexts. All is released whatever is raised.
-
-        Raises ConnectionLost if the transmitter was on and cannot be reached.
-        """
+        """Silence the transmitter, destroy buffers, then contexts, whatever is raised (ConnectionLost: it may go on)."""
         if self._order.closed():
             try:
                 if self._transmitter is not None:

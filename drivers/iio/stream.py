@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import threading
 import time
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from drivers.board_blocks import WireBlock
 from drivers.iio.board import Board
 from drivers.iio.context import AttributeRefused, import_iio, wire_errors
+from drivers.iio.received import ReceivedSamples
 from drivers.rate_watch import RateWatch
 from hil.core.errors import (
     ConnectionLost,
@@ -24,7 +24,6 @@ from hil.core.errors import (
     ProtocolError,
     UnsupportedSetting,
 )
-from hil.core.priority import prefer_this_thread
 
 _OVERFLOW_POLL_S = 0.25
 _KERNEL_BUFFER_S = 0.3  # at least, and up to a second where the board's memory allows it
@@ -102,6 +101,7 @@ class BoardStream:
             with wire_errors(self._board.uri, "open the receive buffer"):
                 self._board.sdr.ctx.set_timeout(int(1000 * self._link_timeout_s))
                 self._buffer = self._create_buffer()
+                self._received = ReceivedSamples(self._buffer)
         except DeviceError:
             self._board.drop()
             raise
@@ -136,7 +136,6 @@ class BoardStream:
 
     def _run(self) -> None:
         try:
-            prefer_this_thread()
             self._fetch()
         except DeviceError as err:
             self._fail(err)
@@ -206,20 +205,14 @@ class BoardStream:
 
     def _fetched(self) -> NDArray[np.int16]:
         """The block just fetched, copied once into memory that is used again: fresh pages cost as much as the copy."""
-        iio = import_iio()
-        start = iio._buffer_start(self._buffer._buffer)
-        n_bytes = iio._buffer_end(self._buffer._buffer) - start
         with self._ready:
             memory = self._free.pop() if self._free else None
-        if memory is None or 2 * len(memory) < n_bytes:
-            memory = np.empty(max(n_bytes // 2, 1), np.int16)
-        ctypes.memmove(memory.ctypes.data, start, n_bytes)
-        return memory[: n_bytes // 2]
+        return self._received.copied(memory)
 
     def _wire(self) -> NDArray[np.int16]:
         """(n, C, 2) of the block just fetched, as the caller's own memory."""
         data = self._fetched()
-        width, wanted = self._buffer.step // 2, 2 * len(self._channels)
+        width, wanted = self._received.values_per_sample, 2 * len(self._channels)
         # when another client comes or goes the server makes the buffer anew: a gap
         self._relaid, self._width = width != self._width, width
         if width == wanted:
@@ -258,6 +251,11 @@ class BoardStream:
     def failed(self) -> bool:
         """True if the stream ended by an error."""
         return self._error is not None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a block waits in the queue."""
+        return bool(self._queue)
 
     @property
     def queued_samples(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from drivers.array_intake import ArrayIntake
-from drivers.board_blocks import Source
+from drivers.board_blocks import Source, columns_of
 from drivers.soapy.radio import Radio, Refused
 from drivers.soapy.stream import RadioStream
 from drivers.sounding import Repeater
@@ -74,7 +74,7 @@ class RadioIntake(ArrayIntake):
                     link_timeout_s,
                 )
                 streams.append(stream)
-                self._sources.append(Source(r, stream, columns, columns == list(range(len(channels)))))
+                self._sources.append(Source(r, stream, columns_of(columns)))
             at_ns = None
             if method == "hardware time":
                 at_ns = max(radios[r].time_ns() for r in used) + _LEAD_NS

@@ -9,7 +9,8 @@ import weakref
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
-from drivers.array_intake import REALIGNMENTS, Alignment, Taken, aligned, misaligned
+from drivers.array_intake import Taken
+from drivers.array_starts import REALIGNMENTS, Alignment, aligned, misaligned
 from drivers.settings import check_channels, restored
 from drivers.soapy.address import Address, parse
 from drivers.soapy.describe import abilities, identity, read_limits, wire_of, worse
@@ -47,9 +48,8 @@ def _close_all() -> None:
 class SoapyDevice:
     """Receivers behind SoapySDR drivers.
 
-    `configure` ends the streams and sets them up anew, so that no sample taken before it appears under the new
-    settings. Samples are counted by the hardware time stamps where the driver gives them: a loss is then known
-    to the sample.
+    `configure` sets the streams up anew, so that no sample taken before it appears under the new settings. Samples are
+    counted by the hardware time stamps where the driver gives them: a loss is then known to the sample.
 
     Parameters
     ----------
@@ -62,6 +62,8 @@ class SoapyDevice:
     ----------
     alignments : one entry per start of the streams: how the devices' first samples relate.
     """
+
+    reads_ahead = True
 
     def __init__(
         self,
@@ -271,7 +273,7 @@ class SoapyDevice:
             intake.close()
 
     def read(self, out: WireBuffer, timeout_s: float) -> ReadResult:
-        """Wait for samples of all devices; returns at most one block.
+        """Wait for samples of all devices; returns one block, and more that are there already if `out` has room.
 
         Where samples were lost the result carries OVERFLOW and GAP_BEFORE; `lost_before` is exact where the
         device stamps its samples, else None. What ended a transmission by itself (it ran dry) is raised once.
@@ -371,10 +373,7 @@ class SoapyDevice:
     # ---- end ------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Silence the transmitter, close the streams, then the devices. All is released whatever is raised.
-
-        Raises ConnectionLost if the transmitter was on and cannot be reached.
-        """
+        """Silence the transmitter, close the streams, then the devices, whatever is raised (ConnectionLost: it may go on)."""
         if self._order.closed():
             try:
                 if self._transmitter is not None:

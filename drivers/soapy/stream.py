@@ -26,7 +26,6 @@ from hil.core.errors import (
     DeviceTimeout,
     ProtocolError,
 )
-from hil.core.priority import prefer_this_thread
 
 _LOG = logging.getLogger("hil.soapy")
 _CALL_TIMEOUT_S = 0.05  # a stop waits that long at most
@@ -146,7 +145,6 @@ class RadioStream:
 
     def _run(self) -> None:
         try:
-            prefer_this_thread()
             if hasattr(time, "pthread_getcpuclockid"):
                 self._cpu_clock = time.pthread_getcpuclockid(threading.get_ident())
             self._begin_block(False, None, None)
@@ -266,6 +264,11 @@ class RadioStream:
     def failed(self) -> bool:
         """True if the stream ended by an error."""
         return self._error is not None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a block waits in the queue."""
+        return bool(self._queue)
 
     @property
     def queued_samples(self) -> int:

@@ -169,8 +169,8 @@ def _compile_apart(folder: Path) -> None:
 def compile_into(folder: str, module: str) -> None:
     """Body of the process that compiles: kernels of a module into `folder`, and a mark once all are there."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    if hasattr(os, "nice"):
-        os.nice(15)
+    if hasattr(os, "setpriority"):  # not os.nice: a capture that goes first may have started us
+        os.setpriority(os.PRIO_PROCESS, 0, 15)
     _load(Path(folder), module)
     handle, name = tempfile.mkstemp(dir=folder)
     os.close(handle)

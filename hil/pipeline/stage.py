@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from hil.core.errors import CaptureError, HilError, StreamStopped
-from hil.core.priority import prefer_this_thread
 
 
 class Closeable(Protocol):
@@ -98,7 +97,6 @@ class Stage:
 
     def _run(self) -> None:
         try:
-            prefer_this_thread()
             self._body(self._stop)
         except StreamStopped as err:
             if not self._stop.is_set():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from drivers.array_intake import ArrayIntake
-from drivers.board_blocks import Source, WireBlock
+from drivers.board_blocks import Source, WireBlock, columns_of
 from drivers.registry import open_device
 from drivers.sounding import PERIOD_SAMPLES, noise_like, sounding
 from hil.core.device import RxConfig, TxConfig
@@ -39,6 +39,10 @@ class _Held:
         self._blocks = [
             WireBlock(wire[k : k + block], False, False, 0, 0) for k in range(0, len(wire), block)
         ]
+
+    @property
+    def waiting(self) -> bool:
+        return False
 
     @property
     def queued_samples(self) -> int:
@@ -71,7 +75,7 @@ def test_parts_of_a_sample_are_measured_and_corrected(shift: float) -> None:
         both = np.stack((z, z * 1j), axis=1) * 3000 + rng.normal(0, 20, (n, 2))
         wires.append(np.round(np.stack((both.real, both.imag), axis=-1)).astype(np.int16))
     config = RxConfig(fc_hz=1e9, fs_hz=1e6, channels=(0, 1, 2, 3), gain_db=(0.0,) * 4, block_samples=16384)
-    sources = [Source(b, _Held(w, 16384), [2 * b, 2 * b + 1], False) for b, w in enumerate(wires)]
+    sources = [Source(b, _Held(w, 16384), columns_of([2 * b, 2 * b + 1])) for b, w in enumerate(wires)]
     intake = ArrayIntake(sources, 2, config, "correlation")
     alignment = intake.align(0, lambda: False)
     assert alignment.offsets[1] + alignment.fractions[1] == pytest.approx(shift, abs=0.01)
