@@ -26,6 +26,8 @@ _MOST_ATTEMPTS = 300
 _KEPT_BLOCKS = 200
 _KEPT_PER_S = 100.0
 _COMPARE_S = 5.0
+#: Phases that drift are followed so often: whoever uses a calibration makes tables of it.
+_FOLLOW_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class LearnDesk:
         self._blocks: deque[CovarianceBatch] = deque(maxlen=_KEPT_BLOCKS)
         self._discarded = False
         self._waiting: _Waiting | None = None
-        self._next_compare_s = 0.0
+        self._next_compare_s = self._offered_s = 0.0
 
     def announce(self) -> None:
         """It is about to begin; what was offered before is of another stream."""
@@ -221,6 +223,10 @@ class LearnDesk:
         self._discarded &= update.tracked
         if update.epoch_counter != stream.epoch.counter or self._settings is None or self._discarded:
             return
+        now_s = time.monotonic()
+        if update.tracked and self.accepted and now_s - self._offered_s < _FOLLOW_S:
+            return  # the next one is not far
+        self._offered_s = now_s
         self.offered = to_calibration(result, stream, replace(self._settings, method=self._method))
         if self._waiting is None:
             self._waiting = _Waiting(self.offered, result.n_sources, update.epoch_counter, update.last_sample)

@@ -1,4 +1,4 @@
-"""What the plots show: computed in the DSP thread from the newest samples, never faster than it is shown."""
+"""What the plots show: computed from the newest samples, never faster than it is shown."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 #: Pictures a second at most.
 PICTURES_HZ = 32.0
-_SNAPSHOTS = 4096
+#: Newest samples that a picture is made of.
+SNAPSHOTS = 4096
 _N_FFT = 1024
 _SHARE_S = 1.0
 _GRID_DEG = 0.1
@@ -110,7 +111,7 @@ class _Solvers:
 
 
 class Painter:
-    """Takes every frame in the DSP thread, makes a picture now and then; `use` and `take` belong to any thread.
+    """Takes every frame, makes a picture now and then; `use` and `take` belong to any thread, `due` to one, `paint` to one.
 
     echoes : what is heard of a known waveform, networks : that are loaded, for methods that need them; None: they say so.
     """
@@ -161,13 +162,22 @@ class Painter:
         return self._apart.close()
 
     def __call__(self, frame: Frame, clipped: NDArray[np.int64], silent: Collection[int] = ()) -> None:
-        """In the DSP thread. silent : channels that are known to hear nothing; directions are found without them."""
+        """`due`, and `paint` if it is."""
+        if self.due(clipped, frame.samples.shape[1]):
+            self.paint(frame, silent)
+
+    def due(self, clipped: NDArray[np.int64], n: int) -> bool:
+        """Count a frame of n samples, clipped (M,) of them at full scale; True if a picture of it is wanted."""
         now = time.monotonic()
-        self._count(clipped, frame.samples.shape[1], now)
+        self._count(clipped, n, now)
         if now < self._next:
-            return
+            return False
         # blocks come when they come: the mean rate is kept, not the least distance
         self._next = max(self._next + 1 / PICTURES_HZ, now)
+        return True
+
+    def paint(self, frame: Frame, silent: Collection[int] = ()) -> None:
+        """Make a picture. silent : channels that are known to hear nothing; directions are found without them."""
         self._latest.put(self._paint(frame, silent), frame.samples.shape[1])
 
     def _count(self, clipped: NDArray[np.int64], n: int, now: float) -> None:
@@ -187,7 +197,7 @@ class Painter:
             self._clipped = np.maximum(self._clipped, share)
 
     def _paint(self, frame: Frame, silent: Collection[int]) -> Picture:
-        stream, samples = frame.stream, frame.samples[:, -_SNAPSHOTS:]
+        stream, samples = frame.stream, frame.samples[:, -SNAPSHOTS:]
         m, n = samples.shape
         left_out = without_signal(samples, silent)
         if left_out:

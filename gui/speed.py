@@ -47,6 +47,7 @@ def measure(
     from gui.theme import apply_theme
     from gui.window import StationWindow
     from hil.core.device import RxConfig
+    from hil.dsp import compiled
     from hil.learning.settings import LearnSettings
 
     shown: list[tuple[int, int, float]] = []  # (t_mono_ns, first_sample, sample rate) of pictures taken
@@ -91,6 +92,7 @@ def measure(
     window = StationWindow(station, uri, array)
     window.resize(1366, 740)
     window.show()
+    compiled.prepare()  # as `hil gui` does
     me = psutil.Process()
 
     def run(length_s: float, true: Callable[[], bool] = lambda: False) -> None:

@@ -1,7 +1,7 @@
 """One receiver at work behind the window: session, painter, health watch, learner, recorder. No Qt, no waiting.
 
     window --(errands)--> open, configure, start, learn, record, stop ...   in a thread of its own
-    session DSP thread --> painter, learner, health watch
+    session DSP thread --> learner, health watch, and now and then the painter's thread
     window timer --> poll(): facts() for the lamps, picture() for the plots, done() for the log
 
 What the window can do, this class can do from Python; each action names the command that does the same.
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from drivers.replay_clock import Playback
 from gui.calibration_desk import CalibrationDesk
+from gui.display import Display
 from gui.echoes import Echoes
 from gui.errand import Done, Errands
 from gui.facts import Facts, Link
@@ -58,14 +59,14 @@ class Station:
         self.accepting: Accepting = accepting
         self.errands = Errands()
         self._session: Session | None = None
-        self._uri, self._array = "", None
-        self.found: list[str] = []
+        self._uri, self._array, self.found = "", None, list[str]()
         self._link: Link = "none"
         self._error: HilError | None = None
         self._watched: Watched | None = None
         self.desk, self.transmit_desk, self.networks = LearnDesk(), TransmitDesk(), Networks()
         self.echoes = Echoes(lambda: self.painter.calibration)
         self.painter = Painter(self.echoes, self.networks)
+        self._display = Display(self.painter)
         self.calibrations = CalibrationDesk(self.painter, self.desk, keep=keep)
         self.records, self.table = RecordDesk(), TableDesk()
         self.sweeps = SweepDesk(lambda: self._session, self.table)
@@ -196,12 +197,12 @@ class Station:
 
     def close(self) -> bool:
         """End everything; True if all threads have ended. Idempotent."""
-        tables = self.sweeps.close() and self.table.close() and self.painter.close()
+        tables = self.sweeps.close() and self.table.close()
         self.records.flight.close()  # a save that runs ends with what it has
-        ended = self.errands.close(_CLOSE_S)  # what runs ends first, what waits is forgotten
+        ended = self.errands.close(_CLOSE_S) and tables  # what runs ends first, what waits is forgotten
         self._close()
-        ended = self.records.close(_CLOSE_S) and self.echoes.close() and tables and ended
-        return self.calibrations.shelf.close(_CLOSE_S) and ended
+        ended = self.records.close(_CLOSE_S) and self.echoes.close() and ended
+        return self.calibrations.shelf.close(_CLOSE_S) and self._display.close() and ended
 
     # ---- what the window shows ------------------------------------------------------------------------
 
@@ -310,9 +311,8 @@ class Station:
         watched, silent = self._watched, set[int]()
         if watched is not None:
             watched(frame, clipped)
-            lasting = tuple(watched.watch.active.values())
-            silent = {c for event in lasting if event.kind == "dead-channel" for c in event.channels}
-        self.painter(frame, clipped, silent)
+            silent = watched.silent()
+        self._display(frame, clipped, silent)
 
     def _stop(self) -> str:
         self.desk.end()

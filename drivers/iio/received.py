@@ -16,9 +16,19 @@ from drivers.iio.context import import_iio
 
 #: Copied with the lock held: some ten microseconds.
 _SHORT_BYTES = 2**17
-_copy_at_once = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)(
-    ctypes.cast(ctypes.CDLL(None).memmove, ctypes.c_void_p).value or 0
-)
+
+
+def _copy_with_the_lock() -> Any:
+    """memmove of the C library, called through Python's own interface, which keeps the lock; else the usual one."""
+    try:
+        copy = ctypes.pythonapi["memmove"]
+    except AttributeError:
+        return ctypes.memmove
+    copy.restype, copy.argtypes = ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+    return copy
+
+
+_copy_at_once = _copy_with_the_lock()
 
 
 class ReceivedSamples:
@@ -51,8 +61,11 @@ class ReceivedSamples:
         at = self._buffer._buffer
         start = self._start(at)
         n_bytes = self._end(at) - start
-        if memory is None or 2 * len(memory) < n_bytes:
-            memory = np.empty(max(n_bytes // 2, 1), np.int16)
+        there = memory if memory is not None and 2 * len(memory) >= n_bytes else _new(n_bytes)
         copy = _copy_at_once if n_bytes <= _SHORT_BYTES else ctypes.memmove
-        copy(memory.ctypes.data, start, n_bytes)
-        return memory[: n_bytes // 2]
+        copy(there.ctypes.data, start, n_bytes)
+        return there[: n_bytes // 2]
+
+
+def _new(n_bytes: int) -> NDArray[np.int16]:
+    return np.empty(max(n_bytes // 2, 1), np.int16)

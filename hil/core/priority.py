@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 _URGENT = -10
-_TASKS = "/proc/self/task"
+_TASKS = Path("/proc/self/task")
 _lock = threading.Lock()
 _preferring: list[int] = []  # the usual priority, once for each `preferred_process` that is entered
 
@@ -27,7 +28,7 @@ def prefer_this_thread() -> bool:
 
 
 @contextmanager
-def preferred_process() -> Iterator[None]:
+def preferred_process() -> Generator[None]:
     """All threads of this process go first meanwhile, and those that they start; as before when the last one leaves.
 
     All, because they share Python's lock: a thread of usual priority that holds it and waits for a core keeps the urgent
@@ -56,6 +57,6 @@ def _priority() -> int:
 
 def _set_all(priority: int) -> None:
     with suppress(OSError, AttributeError):
-        for task in os.listdir(_TASKS):
+        for task in _TASKS.iterdir():
             with suppress(ProcessLookupError):  # it has ended
-                os.setpriority(os.PRIO_PROCESS, int(task), priority)
+                os.setpriority(os.PRIO_PROCESS, int(task.name), priority)

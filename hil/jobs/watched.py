@@ -52,6 +52,11 @@ class Watched:
             events = [e for e in events if e.kind != "slow-computer"]
         self._note(events)
 
+    def silent(self) -> set[int]:
+        """Channels that hear nothing now."""
+        lasting = tuple(self.watch.active.values())
+        return {c for event in lasting if event.kind == "dead-channel" for c in event.channels}
+
     def record_in(self, recorder: Recorder | None) -> None:
         """Events from now on are annotations of this recording; None: of no recording."""
         self._recorder = recorder
