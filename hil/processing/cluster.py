@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from hil import __version__
 from hil.core.errors import HilError
+from hil.processing.allocation import keep_freed_memory
 from hil.processing.task import Task, TaskOutcome, run_task
 
 _CONNECT_S = 10
@@ -32,6 +33,11 @@ _INSTALL = "pip install 'coherent-array-hil[cluster]', or do without: --workers 
 def available_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _in_worker(task: Task) -> TaskOutcome:
+    keep_freed_memory()
+    return run_task(task)
 
 
 @contextlib.contextmanager
@@ -157,7 +163,7 @@ def _pass(client: Any, tasks: deque[Task], window: int) -> Iterator[tuple[Task, 
         while tasks or running:
             while tasks and len(running) < window:
                 task = tasks.popleft()
-                running[client.submit(run_task, task, pure=False)] = task
+                running[client.submit(_in_worker, task, pure=False)] = task
             for future in _finished(client, list(running)):
                 yield running[future], _outcome(running.pop(future), future)
     finally:
