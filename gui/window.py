@@ -95,7 +95,7 @@ class StationWindow(QMainWindow):
         self._recall()
         self.controls.connected = self._connected
         self.steps.setVisible(guided and not self.remembered.steps_done)
-        self._garbage = GarbageOfThisThread(self)
+        self._garbage = GarbageOfThisThread(self, lambda: station.facts().link == "streaming")
         self._timer = QTimer(self)
         self._timer.timeout.connect(self.refresh)
         self._timer.start(_PERIOD_MS)

@@ -24,9 +24,13 @@ class Queued:
     def __init__(self, board: int, n_blocks: int, lost_at: int = -1, doubtful_from: int = 10**6) -> None:
         self.blocks: deque[WireBlock] = deque()
         for k in range(n_blocks):
-            wire = np.arange(k * BLOCK, (k + 1) * BLOCK, dtype=np.int16)[:, None, None] + np.zeros((1, 2, 2), np.int16)
+            wire = np.arange(k * BLOCK, (k + 1) * BLOCK, dtype=np.int16)[:, None, None] + np.zeros(
+                (1, 2, 2), np.int16
+            )
             self.blocks.append(
-                WireBlock(wire + np.int16(10000 * board), k == lost_at, k >= doubtful_from, 1000 + k, 2000 + k)
+                WireBlock(
+                    wire + np.int16(10000 * board), k == lost_at, k >= doubtful_from, 1000 + k, 2000 + k
+                )
             )
 
     @property
