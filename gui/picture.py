@@ -111,7 +111,7 @@ class _Solvers:
 
 
 class Painter:
-    """Takes every frame, makes a picture now and then; `use` and `take` belong to any thread, `due` to one, `paint` to one.
+    """Takes every frame, makes a picture now and then; `use` and `take` belong to any thread, `count` to one, `paint` to one.
 
     echoes : what is heard of a known waveform, networks : that are loaded, for methods that need them; None: they say so.
     """
@@ -162,26 +162,16 @@ class Painter:
         return self._apart.close()
 
     def __call__(self, frame: Frame, clipped: NDArray[np.int64], silent: Collection[int] = ()) -> None:
-        """`due`, and `paint` if it is."""
-        if self.due(clipped, frame.samples.shape[1]):
+        """`count` a frame, and `paint` it if it is time."""
+        self.count(clipped, frame.samples.shape[1])
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = max(self._next + 1 / PICTURES_HZ, now)
             self.paint(frame, silent)
 
-    def due(self, clipped: NDArray[np.int64], n: int) -> bool:
-        """Count a frame of n samples, clipped (M,) of them at full scale; True if a picture of it is wanted."""
+    def count(self, clipped: NDArray[np.int64], n: int) -> None:
+        """Of a frame of n samples `clipped` (M,) are at full scale: the share over the last second; a new one shows at once."""
         now = time.monotonic()
-        self._count(clipped, n, now)
-        if now < self._next:
-            return False
-        # blocks come when they come: the mean rate is kept, not the least distance
-        self._next = max(self._next + 1 / PICTURES_HZ, now)
-        return True
-
-    def paint(self, frame: Frame, silent: Collection[int] = ()) -> None:
-        """Make a picture. silent : channels that are known to hear nothing; directions are found without them."""
-        self._latest.put(self._paint(frame, silent), frame.samples.shape[1])
-
-    def _count(self, clipped: NDArray[np.int64], n: int, now: float) -> None:
-        """Share at full scale, over the last second; a new one shows at once."""
         if self._counts is None or len(self._counts) != len(clipped):
             self._counts, self._since, self._share_began = np.zeros(len(clipped), np.int64), 0, now
             self._clipped = np.zeros(len(clipped))
@@ -195,6 +185,10 @@ class Painter:
         else:
             assert self._clipped is not None
             self._clipped = np.maximum(self._clipped, share)
+
+    def paint(self, frame: Frame, silent: Collection[int] = ()) -> None:
+        """Make a picture. silent : channels that are known to hear nothing; directions are found without them."""
+        self._latest.put(self._paint(frame, silent), frame.samples.shape[1])
 
     def _paint(self, frame: Frame, silent: Collection[int]) -> Picture:
         stream, samples = frame.stream, frame.samples[:, -SNAPSHOTS:]
@@ -238,9 +232,14 @@ class Painter:
         problem = "; ".join(filter(None, [problem, *left_out.values()]))
         return Picture(
             frame.t_mono_ns, frame.first_sample + frame.samples.shape[1] - n, stream,
-            10 * np.log10(np.maximum(power, _FLOOR)), np.array(self._clipped), psd.frequency_hz, psd.level_dbfs,
+            10 * np.log10(np.maximum(power, _FLOOR)), self._clipped_of(m), psd.frequency_hz, psd.level_dbfs,
             angles, nominal, calibrated, doa, sigma, k, snr_db, phase, view.method, problem, used, lobes, beside,
         )  # fmt: skip
+
+    def _clipped_of(self, m: int) -> NDArray[np.float64]:
+        """(M,), 0 before the first frame was counted."""
+        clipped = self._clipped
+        return clipped if clipped is not None and len(clipped) == m else np.zeros(m)
 
     @staticmethod
     def _covariances(

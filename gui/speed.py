@@ -178,8 +178,16 @@ def _shown_plot(panel: Any) -> Any:
 
 
 def _memory_mb(me: psutil.Process) -> tuple[float, float]:
-    """(this process, its children); proportional shares are not counted apart."""
-    return me.memory_info().rss / 1e6, sum(c.memory_info().rss for c in me.children(recursive=True)) / 1e6
+    """(this process, its children): what is shared is divided among those who share it, where the system tells (Linux)."""
+    return _held_mb(me), sum(_held_mb(c) for c in me.children(recursive=True))
+
+
+def _held_mb(process: psutil.Process) -> float:
+    try:
+        full = process.memory_full_info()
+    except psutil.Error:
+        return 0.0
+    return getattr(full, "pss", full.rss) / 1e6
 
 
 def _children_cpu_s(me: psutil.Process) -> float:

@@ -1,7 +1,7 @@
 """One receiver at work behind the window: session, painter, health watch, learner, recorder. No Qt, no waiting.
 
     window --(errands)--> open, configure, start, learn, record, stop ...   in a thread of its own
-    session DSP thread --> learner, health watch, and now and then the painter's thread
+    session --> DSP thread: learner, health watch;  painter's thread: the newest samples, now and then
     window timer --> poll(): facts() for the lamps, picture() for the plots, done() for the log
 
 What the window can do, this class can do from Python; each action names the command that does the same.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -19,16 +20,16 @@ from numpy.typing import NDArray
 
 from drivers.replay_clock import Playback
 from gui.calibration_desk import CalibrationDesk
-from gui.display import Display
 from gui.echoes import Echoes
 from gui.errand import Done, Errands
 from gui.facts import Facts, Link
 from gui.learn_desk import LearnDesk
 from gui.networks import Networks
-from gui.picture import Painter, Picture
+from gui.picture import PICTURES_HZ, SNAPSHOTS, Painter, Picture
 from gui.playing import not_asked_for, playback_of, prepare_to_listen
 from gui.positions import TableDesk
 from gui.record_desk import RecordDesk
+from gui.scene_array import scene_array
 from gui.scripts import capture_script, learn_script
 from gui.sweep_desk import SweepDesk
 from gui.transmit_desk import TransmitDesk
@@ -36,7 +37,7 @@ from hil.core.calibration import Calibration
 from hil.core.device import RxConfig, TxConfig
 from hil.core.errors import DeviceStateError, HilError
 from hil.core.frame import Frame, StreamInfo
-from hil.core.geometry import ArrayGeometry, parse_array
+from hil.core.geometry import parse_array
 from hil.core.waveform import Waveform, load_waveform
 from hil.jobs.watched import Watched, can_watch
 from hil.learning.settings import LearnSettings
@@ -66,7 +67,6 @@ class Station:
         self.desk, self.transmit_desk, self.networks = LearnDesk(), TransmitDesk(), Networks()
         self.echoes = Echoes(lambda: self.painter.calibration)
         self.painter = Painter(self.echoes, self.networks)
-        self._display = Display(self.painter)
         self.calibrations = CalibrationDesk(self.painter, self.desk, keep=keep)
         self.records, self.table = RecordDesk(), TableDesk()
         self.sweeps = SweepDesk(lambda: self._session, self.table)
@@ -202,7 +202,7 @@ class Station:
         ended = self.errands.close(_CLOSE_S) and tables  # what runs ends first, what waits is forgotten
         self._close()
         ended = self.records.close(_CLOSE_S) and self.echoes.close() and ended
-        return self.calibrations.shelf.close(_CLOSE_S) and self._display.close() and ended
+        return self.calibrations.shelf.close(_CLOSE_S) and self.painter.close() and ended
 
     # ---- what the window shows ------------------------------------------------------------------------
 
@@ -283,7 +283,7 @@ class Station:
             session = open_session(uri, place)
             prepare_to_listen(session.device)
             if session.stream.geometry is None and uri.startswith("sim:"):
-                session.geometry = _scene_array(uri)
+                session.geometry = scene_array(uri)
                 session.configure(session.stream.config)
         except HilError as err:
             self._link, self._error = "lost", err
@@ -300,6 +300,8 @@ class Station:
         self._watched = Watched(stream, calibration=self.calibration) if can_watch(stream) else None
         session.start(on_frame=self._frame)
         self._link, self._error = "streaming", None
+        with suppress(HilError):  # the stream has failed already: `Session.wait` tells
+            session.newest("painter", self._newest, n_samples=SNAPSHOTS, hz=PICTURES_HZ)
         self.records.stream_begins(session)
         return ""
 
@@ -308,11 +310,13 @@ class Station:
         self.calibrations.look(frame.stream)
         self.desk.offer(frame)
         self.echoes.offer(frame, clipped)
-        watched, silent = self._watched, set[int]()
-        if watched is not None:
-            watched(frame, clipped)
-            silent = watched.silent()
-        self._display(frame, clipped, silent)
+        if self._watched is not None:
+            self._watched(frame, clipped)
+        self.painter.count(clipped, frame.samples.shape[1])
+
+    def _newest(self, frame: Frame) -> None:
+        """In the painter's thread."""
+        self.painter.paint(frame, set[int]() if self._watched is None else self._watched.silent())
 
     def _stop(self) -> str:
         self.desk.end()
@@ -390,11 +394,3 @@ class Station:
             self.transmit_desk.release(session)
         self.records.stream_ended()
         return ""
-
-
-def _scene_array(uri: str) -> ArrayGeometry:
-    """The array that a simulated scene states."""
-    from hil.jobs.demo import scene_geometry
-    from sim_backend.scene import load_scene
-
-    return scene_geometry(load_scene(uri.removeprefix("sim:").split("?")[0] or None))

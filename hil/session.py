@@ -25,12 +25,13 @@ from drivers.convert import to_block, wire_buffer
 from hil import session_stages as stages
 from hil.core.device import RxConfig, RxDevice, TxConfig
 from hil.core.errors import ConfigError, DeviceError, DeviceStateError, DeviceTimeout, HilError
-from hil.core.frame import Block, StreamInfo
+from hil.core.frame import Block, Frame, StreamInfo
 from hil.core.geometry import ArrayGeometry
 from hil.core.priority import preferred_process
 from hil.core.waveform_types import Waveform
 from hil.pipeline.commands import Commands
 from hil.pipeline.graph import Graph
+from hil.pipeline.ledger import Edge
 from hil.pipeline.policy import Policy
 from hil.pipeline.ring import BlockRing
 from hil.pipeline.stage import Stage
@@ -57,17 +58,13 @@ class Session:
         self.geometry = geometry
         self._stream: StreamInfo | None = None
         self._graph: Graph | None = None
-        self._commands = Commands()
-        self._transmission = Transmission(device)
+        self._commands, self._transmission = Commands(), Transmission(device)
         self._finished = threading.Event()
-        self._accounts = Accounts()
-        self._ahead = False
+        self._accounts, self._ahead, self._recordings = Accounts(), False, 0
         self._overloads: NDArray[np.int64] = np.zeros(0, np.int64)
-        self._fanout = stages.Fanout()
+        self._fanout, self._conditions = stages.Fanout(), ExitStack()
         self._recorder: stages.BlockSink | None = None
         self._recording: stages.Branch | None = None
-        self._recordings = 0
-        self._conditions = ExitStack()
 
     @property
     def stream(self) -> StreamInfo:
@@ -209,10 +206,19 @@ class Session:
         self._grow(stages.Branch(self.stream, name, take, Policy.DROP_OLDEST, vital=False))
 
     def _grow(self, branch: stages.Branch) -> None:
+        self._attach(branch.stage, branch.ring, branch.ring)
+
+    def _attach(self, stage: Stage, edge: Edge, outlet: stages.Outlet) -> None:
         if self._graph is None:
             raise DeviceStateError("the session does not run", hint="start it first")
-        self._graph.add(branch.stage, branch.ring)
-        self._between_blocks(lambda: self._fanout.add(branch.ring))
+        self._graph.add(stage, edge)
+        self._between_blocks(lambda: self._fanout.add(outlet))
+
+    def newest(self, name: str, take: Callable[[Frame], None], *, n_samples: int, hz: float) -> None:
+        """Give `take` the newest samples now and then, in a thread of its own (`session_stages.Newest`), until the run
+        ends; `on_frame` does not hold it up. Raises DeviceStateError if nothing runs."""
+        newest = stages.Newest(name, take, n_samples, hz)
+        self._attach(newest.stage, newest.edge, newest)
 
     def record(self, recorder: stages.BlockSink) -> None:
         """Record from the next block on, while running. The recorder is closed by `stop_recording` or `stop`.
@@ -275,12 +281,8 @@ class Session:
                 finally:
                     self.device.stop()
         recording = self._recorder.close() if self._recorder is not None else None
-        self._recorder, self._recording = None, None
-        seen = self._accounts
-        return SessionSummary(
-            seen.samples, seen.lost, seen.gaps, max(len(seen.epochs), 1),
-            tuple(int(v) for v in self._overloads), edges, recording, seen.lost_unknown,
-        )  # fmt: skip
+        self._recorder = self._recording = None
+        return self._accounts.summary(self._overloads, edges, recording)
 
     _error: Exception | None = None
 

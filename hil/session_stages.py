@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from drivers.convert import convert
+from drivers.convert import convert, to_frame
 from hil.core.device import RxDevice
 from hil.core.errors import HilError
 from hil.core.frame import Block, Frame, StreamInfo
+from hil.pipeline.latest import Latest
 from hil.pipeline.policy import Policy
 from hil.pipeline.ring import BlockRing
 from hil.pipeline.stage import Stage
@@ -30,6 +33,7 @@ _TOGETHER_S = 8e-3
 _GATHER_S = 4e-3
 #: Longest pause of a consumer that a source which waits is held up by.
 _SOURCE_WAITS_S = 60.0
+_LOOK_S = 0.2
 
 FrameSink = Callable[[Frame, NDArray[np.int64]], None]
 
@@ -89,20 +93,67 @@ def skipped(device: RxDevice) -> int:
     return samples[0] if samples else 0
 
 
+class Outlet(Protocol):
+    """What gets every block of the reader, in its thread: a ring, or what picks some."""
+
+    def push(self, block: Block) -> bool:
+        """Take a copy, or not; returns whether it did. Never waits but by policy."""
+        ...
+
+    def close(self) -> None:
+        """No more blocks. Idempotent."""
+        ...
+
+
+class Newest:
+    """Hands the newest samples to a thread of its own, now and then: it never waits for those before them.
+
+    Parameters
+    ----------
+    take : gets the last `n_samples` of a block at most, `hz` times a second at most. Its error ends the run.
+    """
+
+    def __init__(self, name: str, take: Callable[[Frame], None], n_samples: int, hz: float) -> None:
+        self.edge: Latest[Block] = Latest(f"reader -> {name}")
+        self.stage = Stage(name, self._run, closes=[self.edge])
+        self._take, self._n, self._period_s = take, n_samples, 1.0 / hz
+        self._next = 0.0
+
+    def push(self, block: Block) -> bool:
+        """Copy the end of a block if it is time."""
+        now = time.monotonic()
+        if now < self._next or not block.n:
+            return False
+        # blocks come when they come: the mean rate is kept, not the least distance
+        self._next = max(self._next + self._period_s, now)
+        wire = block.wire[-self._n :].copy()
+        first = block.first_sample + block.n - len(wire)
+        return self.edge.put(replace(block, wire=wire, first_sample=first), len(wire))
+
+    def close(self) -> None:
+        """The thread ends after what waits."""
+        self.edge.close()
+
+    def _run(self, stop: threading.Event) -> None:
+        while not self.edge.finished:
+            if (block := self.edge.take(_LOOK_S)) is not None:
+                self._take(to_frame(block))
+
+
 class Fanout:
-    """Rings that get every block. They come and go between two blocks, in the thread that pushes."""
+    """Outlets that get every block. They come and go between two blocks, in the thread that pushes."""
 
     def __init__(self) -> None:
-        self._rings: list[BlockRing] = []
+        self._rings: list[Outlet] = []
         self._closed = False
 
-    def add(self, ring: BlockRing) -> None:
+    def add(self, ring: Outlet) -> None:
         """From the next block on; a ring that comes after the end is closed at once."""
         self._rings.append(ring)
         if self._closed:
             ring.close()
 
-    def remove(self, ring: BlockRing) -> None:
+    def remove(self, ring: Outlet) -> None:
         """No more blocks for it: its consumer empties it and ends."""
         self._rings.remove(ring)
         ring.close()

@@ -4,8 +4,36 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hil.core.frame import Block, FrameFlag
 from hil.recorder import RecordingSummary
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSummary:
+    """What happened between start and stop.
+
+    samples : per channel, from the reader. lost : missing before or between them, at least: a gap of which the
+    device does not tell how many counts as one. lost_unknown : number of such gaps; lost_exact : True if there
+    are none. gaps : number of discontinuities. epochs : seen.
+    overloads : samples at full scale per channel, of the frames that the DSP stage saw. edges : ledger.
+    """
+
+    samples: int = 0
+    lost: int = 0
+    gaps: int = 0
+    epochs: int = 1
+    overloads: tuple[int, ...] = ()
+    edges: dict[str, dict[str, int]] = field(default_factory=dict)
+    recording: RecordingSummary | None = None
+    lost_unknown: int = 0
+
+    @property
+    def lost_exact(self) -> bool:
+        """True if `lost` is the whole truth."""
+        return not self.lost_unknown
 
 
 class Accounts:
@@ -33,30 +61,17 @@ class Accounts:
         elif FrameFlag.GAP_BEFORE in block.flags:
             self.gaps += 1
 
-
-@dataclass(frozen=True, slots=True)
-class SessionSummary:
-    """What happened between start and stop.
-
-    samples : per channel, from the reader. lost : missing before or between them, at least: a gap of which the
-    device does not tell how many counts as one. lost_unknown : number of such gaps; lost_exact : True if there
-    are none. gaps : number of discontinuities. epochs : seen.
-    overloads : samples at full scale per channel, of the frames that the DSP stage saw. edges : ledger.
-    """
-
-    samples: int = 0
-    lost: int = 0
-    gaps: int = 0
-    epochs: int = 1
-    overloads: tuple[int, ...] = ()
-    edges: dict[str, dict[str, int]] = field(default_factory=dict)
-    recording: RecordingSummary | None = None
-    lost_unknown: int = 0
-
-    @property
-    def lost_exact(self) -> bool:
-        """True if `lost` is the whole truth."""
-        return not self.lost_unknown
+    def summary(
+        self,
+        overloads: NDArray[np.int64],
+        edges: dict[str, dict[str, int]],
+        recording: RecordingSummary | None,
+    ) -> SessionSummary:
+        """Of the run that has ended."""
+        return SessionSummary(
+            self.samples, self.lost, self.gaps, max(len(self.epochs), 1), tuple(int(v) for v in overloads), edges,
+            recording, self.lost_unknown,
+        )  # fmt: skip
 
 
 def loss_words(lost: int, gaps: int, unknown: int) -> str:

@@ -33,7 +33,7 @@ _MAX_KERNEL_BLOCKS = 64
 _QUEUE_S = 0.5
 _GRACE_S = 0.1
 _BUSY_S = 2.0
-_FREE_BLOCKS = 4
+_FREE_BYTES = 32 * 2**20  # kept for the next blocks: new pages cost as much as the copy into them
 _QUEUE_MAX_BYTES = 256 * 2**20
 
 
@@ -75,6 +75,7 @@ class BoardStream:
             max(min(_QUEUE_S * fs_hz // block_samples, _QUEUE_MAX_BYTES // block_bytes), 2)
         )
         self._queue_limit = self._queue_blocks
+        self._free_blocks = min(max(_FREE_BYTES // block_bytes, 4), self._queue_blocks + 4)
         self._ready = threading.Condition()
         self._queue: deque[WireBlock] = deque()
         self._free: list[NDArray[np.int16]] = []
@@ -299,7 +300,7 @@ class BoardStream:
         """Drop the oldest block; its memory is used again."""
         with self._ready:
             memory = self._queue.popleft().wire.base
-            if memory is not None and memory.ndim == 1 and len(self._free) < _FREE_BLOCKS:
+            if memory is not None and memory.ndim == 1 and len(self._free) < self._free_blocks:
                 self._free.append(memory)
             self._ready.notify_all()
 

@@ -78,7 +78,7 @@ def _near_rows(found: dict[str, Any], emulator: float) -> list[Row]:
         at_most(Row(f"{case}: latency, 99 %", "ours", delay["p99"], "ms"), _99_MS),
         at_most(
             Row(f"{case}: memory of window and learner", "ours", found["all_processes_mb"], "MB",
-                note=f"grew by {found['growth_mb']:g} MB; emulator {emulator:.2f} cores"), _SESSION_MB,
+                note=f"grew by {found['growth_mb']:g} MB; without the samples of the last 30 s that the flight recorder keeps, at most 1 GiB; emulator {emulator:.2f} cores"), _SESSION_MB,
         ),
     ]  # fmt: skip
 

@@ -34,7 +34,7 @@ def test_short_blocks_are_gathered_and_complete(tmp_path: Path) -> None:
     def take(frame: Frame, clipped: np.ndarray) -> None:
         seen.append((frame.first_sample, frame.samples.shape[1], frame.samples[:, 0].copy()))
 
-    with serve(tmp_path, scene=scene, iio=free_address()) as running:
+    with serve(tmp_path, scene=scene, iio=free_address(), free_running=True) as running:
         uri = "iio:" + ",".join(running.iio)
         want = RxConfig(fs_hz=FS_HZ, block_samples=BLOCK, channels=tuple(range(8)))
         with open_session(uri, want=lambda n: want) as session:
