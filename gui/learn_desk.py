@@ -25,7 +25,7 @@ _MOST_ATTEMPTS = 300
 #: Blocks kept for comparing, and how many a second.
 _KEPT_BLOCKS = 200
 _KEPT_PER_S = 100.0
-_COMPARE_S = 15.0
+_COMPARE_S = 5.0
 #: Phases that drift are followed so often: whoever uses a calibration makes tables of it.
 _FOLLOW_S = 1.0
 

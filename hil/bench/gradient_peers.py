@@ -57,15 +57,18 @@ def as_published(batch: Batch) -> Step:
     return step
 
 
-def same_graph(batch: Batch) -> Step:
-    """The same loss in plain torch: what does not depend on kappa once per batch, no softmax."""
+def _once_per_batch(batch: Batch) -> tuple[dict[str, Any], Any, Any, Any]:
+    """What does not depend on kappa: constants, steering (B, G, N), blocks without their symbols (B, N, S), delays (S, L)."""
     torch = _torch()
     y, t = _tensors(batch)
-    d = torch.exp(2j * np.pi * t["f"][:, None] * t["tau"])
-    a0 = torch.exp(
-        -2j * np.pi * torch.sin(torch.from_numpy(batch.theta().astype(np.float32)))[:, :, None] * t["x"]
-    )
-    clean = y * t["symbols"].conj()[:, None, :]
+    theta = torch.from_numpy(batch.theta().astype(np.float32))
+    a0 = torch.exp(-2j * np.pi * torch.sin(theta)[:, :, None] * t["x"])
+    return t, a0, y * t["symbols"].conj()[:, None, :], torch.exp(2j * np.pi * t["f"][:, None] * t["tau"])
+
+
+def same_graph(batch: Batch) -> Step:
+    """The same loss in plain torch: what does not depend on kappa once per batch, no softmax."""
+    t, a0, clean, d = _once_per_batch(batch)
 
     def step(kappa: NDArray[np.complex128]) -> tuple[float, NDArray[np.complex128]]:
         k = _leaf(kappa)
@@ -78,12 +81,7 @@ def same_graph(batch: Batch) -> Step:
 def through_the_maximum(batch: Batch) -> Step:
     """The map without gradient, the gradient through its largest cell alone (equal by the envelope theorem)."""
     torch = _torch()
-    y, t = _tensors(batch)
-    d = torch.exp(2j * np.pi * t["f"][:, None] * t["tau"])
-    a0 = torch.exp(
-        -2j * np.pi * torch.sin(torch.from_numpy(batch.theta().astype(np.float32)))[:, :, None] * t["x"]
-    )
-    clean = y * t["symbols"].conj()[:, None, :]
+    t, a0, clean, d = _once_per_batch(batch)
     blocks = torch.arange(len(clean))
 
     def step(kappa: NDArray[np.complex128]) -> tuple[float, NDArray[np.complex128]]:
