@@ -1,4 +1,4 @@
-"""What the plots show: computed from the newest samples, never faster than it is shown."""
+"""What the plots show, computed from the newest samples."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class _Solvers:
 
 
 class Painter:
-    """Takes every frame, makes a picture now and then; `use` and `take` belong to any thread, `count` to one, `paint` to one.
+    """`count` every frame, `paint` when a picture is wanted, in a thread each; `use` and `take` belong to any.
 
     echoes : what is heard of a known waveform, networks : that are loaded, for methods that need them; None: they say so.
     """
@@ -124,7 +124,6 @@ class Painter:
         self._view = View()
         self._calibration: Calibration | None = None
         self._solvers: _Solvers | None = None
-        self._next = 0.0
         self._since = 0
         self._share_began = 0.0
         self._counts: NDArray[np.int64] | None = None
@@ -160,14 +159,6 @@ class Painter:
     def close(self) -> bool:
         """End the thread of methods that work apart; True if it has ended. Idempotent."""
         return self._apart.close()
-
-    def __call__(self, frame: Frame, clipped: NDArray[np.int64], silent: Collection[int] = ()) -> None:
-        """`count` a frame, and `paint` it if it is time."""
-        self.count(clipped, frame.samples.shape[1])
-        now = time.monotonic()
-        if now >= self._next:
-            self._next = max(self._next + 1 / PICTURES_HZ, now)
-            self.paint(frame, silent)
 
     def count(self, clipped: NDArray[np.int64], n: int) -> None:
         """Of a frame of n samples `clipped` (M,) are at full scale: the share over the last second; a new one shows at once."""

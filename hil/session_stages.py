@@ -144,30 +144,30 @@ class Fanout:
     """Outlets that get every block. They come and go between two blocks, in the thread that pushes."""
 
     def __init__(self) -> None:
-        self._rings: list[Outlet] = []
+        self._outlets: list[Outlet] = []
         self._closed = False
 
-    def add(self, ring: Outlet) -> None:
-        """From the next block on; a ring that comes after the end is closed at once."""
-        self._rings.append(ring)
+    def add(self, outlet: Outlet) -> None:
+        """From the next block on; one that comes after the end is closed at once."""
+        self._outlets.append(outlet)
         if self._closed:
-            ring.close()
+            outlet.close()
 
-    def remove(self, ring: Outlet) -> None:
+    def remove(self, outlet: Outlet) -> None:
         """No more blocks for it: its consumer empties it and ends."""
-        self._rings.remove(ring)
-        ring.close()
+        self._outlets.remove(outlet)
+        outlet.close()
 
     def push(self, block: Block) -> None:
-        """Raises what a ring raises, CaptureOverrun of one that must not lose anything."""
-        for ring in self._rings:
-            ring.push(block)
+        """Raises what an outlet raises, CaptureOverrun of one that must not lose anything."""
+        for outlet in self._outlets:
+            outlet.push(block)
 
     def close(self) -> None:
         """The end of the stream. Idempotent."""
         self._closed = True
-        for ring in self._rings:
-            ring.close()
+        for outlet in self._outlets:
+            outlet.close()
 
 
 class Branch:

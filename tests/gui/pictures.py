@@ -74,11 +74,9 @@ def frame_of(
 
 
 def paint(painter: Painter, frame: Frame) -> Picture:
-    """The picture of a frame; a painter makes few a second, so each gets a new one with the same settings."""
-    once = Painter()
-    once.use(painter.view, calibration=painter.calibration)
-    once(frame, np.zeros(len(frame.samples), np.int64))
-    picture = once.take()
+    """The picture of a frame."""
+    painter.paint(frame)
+    picture = painter.take()
     assert picture is not None
     return picture
 

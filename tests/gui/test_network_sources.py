@@ -62,7 +62,7 @@ def _painted(painter: Painter, frame: Frame, n_found: int | None) -> Picture:
     seen: list[Picture] = []
 
     def done() -> bool:
-        painter(frame, np.zeros(len(frame.samples), np.int64))
+        painter.paint(frame)
         if (picture := painter.take()) is not None:
             seen.append(picture)
         if not seen or "first answer" in seen[-1].problem:
@@ -187,7 +187,7 @@ def test_pictures_never_wait_for_a_method_that_works_apart(
     pictures: list[Picture] = []
 
     def several() -> bool:
-        painter(frame, np.zeros(8, np.int64))
+        painter.paint(frame)
         if (picture := painter.take()) is not None and looked.is_set():
             pictures.append(picture)
         return len(pictures) >= 5

@@ -143,7 +143,7 @@ def test_a_channel_that_hears_nothing_is_left_out_when_that_is_known() -> None:
     frame, painter = frame_of(stream, [-20.3]), Painter()
     rng = np.random.default_rng(5)
     frame.samples[6] = 1e-2 * (rng.standard_normal(8192) + 1j * rng.standard_normal(8192))
-    painter(frame, np.zeros(8, np.int64), {6})
+    painter.paint(frame, {6})
     picture = painter.take()
     assert picture is not None
     assert picture.n_sources == 1
