@@ -41,7 +41,7 @@ def show(
     from gui.theme import apply_theme
     from gui.window import StationWindow
     from hil.core.device import RxConfig
-    from hil.dsp import compiled
+    from hil.core import compiled
 
     application = QApplication.instance() or QApplication(sys.argv[:1])
     assert isinstance(application, QApplication)

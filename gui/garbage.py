@@ -3,9 +3,9 @@
 Left alone it runs in whichever thread allocates next; a Qt object in a cycle is then destroyed outside its thread, and
 the program crashes some time later. Reference counting is not touched.
 
-A full collection looks at everything and holds Python's lock meanwhile: 50 ms once all libraries are loaded, in which no thread takes
-samples from a receiver that keeps 64 ms of them. So what has survived one that took long is set aside (`gc.freeze`), and looked at
-again when nothing streams.
+A full collection looks at everything and holds Python's lock meanwhile: 50 to 100 ms once all libraries are loaded, in which no thread
+takes samples from a receiver that keeps 64 ms of them. So while something streams many objects, as a library brings that is loaded, and
+what has survived a collection that took long, are set aside (`gc.freeze`), and looked at again when nothing streams.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from PySide6.QtCore import QObject, QTimer
 _PERIOD_MS = 250
 _FULL_EVERY = 40
 _LONG_S = 0.01
+_MANY = 25_000  # objects that take some 10 ms
 
 
 class GarbageOfThisThread(QObject):
@@ -52,6 +53,11 @@ class GarbageOfThisThread(QObject):
         busy = self._busy()
         if self._aside and not busy:
             gc.unfreeze()
+            self._aside = False
+        if busy and len(gc.get_objects(2)) > _MANY:
+            gc.freeze()
+            self._aside = True
+            return
         began = time.thread_time()
         gc.collect()
         if time.thread_time() - began > _LONG_S:

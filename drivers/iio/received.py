@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.iio.context import import_iio
+from hil.core import compiled
 
 #: Copied with the lock held: some ten microseconds.
 _SHORT_BYTES = 2**17
@@ -34,11 +35,18 @@ _copy_at_once = _copy_with_the_lock()
 class ReceivedSamples:
     """The block that an `iio.Buffer` holds after its refill.
 
-    Raises DriverUnavailable without libiio.
+    Parameters
+    ----------
+    buffer : iio.Buffer. block_bytes, sample_bytes : of a block and of a sample of all its channels as they were asked for.
+
+    Raises
+    ------
+    DriverUnavailable : without libiio.
     """
 
-    def __init__(self, buffer: Any) -> None:
+    def __init__(self, buffer: Any, block_bytes: int, sample_bytes: int) -> None:
         iio = import_iio()
+        self._block_bytes, self._sample_bytes = block_bytes, sample_bytes
         library = ctypes.PyDLL(iio._lib._name)
         self._buffer = buffer
         self._start, self._end, self._step = (
@@ -50,6 +58,26 @@ class ReceivedSamples:
             (self._step, ctypes.c_longlong),
         ):
             function.restype, function.argtypes = result, (iio._BufferPtr,)
+        called = (library.iio_buffer_refill, self._start, self._end, self._step)
+        self._addresses = np.array([ctypes.cast(f, ctypes.c_void_p).value for f in called], np.int64)
+        self._done = np.zeros(1, np.int64)
+
+    def fetch(self, memory: NDArray[np.int16], n_blocks: int) -> tuple[int, int | None]:
+        """Refill and copy `n_blocks` blocks one after the other without Python's lock, where that is compiled.
+
+        Returns
+        -------
+        how many are in `memory`; why not all: None if nothing stands in the way of going on (none at all: not compiled yet), a
+        negative errno of a refill, or a positive number: a block of another size came, which libiio still holds.
+        """
+        kernel = compiled.kernel("fetch")
+        if kernel is None or self._addresses.itemsize != ctypes.sizeof(ctypes.c_void_p):
+            return 0, None
+        at = ctypes.cast(self._buffer._buffer, ctypes.c_void_p).value
+        code = kernel.fetch(
+            self._addresses, at, memory.ctypes.data, n_blocks, self._block_bytes, self._sample_bytes, self._done
+        )
+        return int(self._done[0]), code or None
 
     @property
     def values_per_sample(self) -> int:

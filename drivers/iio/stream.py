@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 import time
 from collections import deque
@@ -33,6 +34,7 @@ _MAX_KERNEL_BLOCKS = 64
 _QUEUE_S = 0.5
 _GRACE_S = 0.1
 _BUSY_S = 2.0
+_FETCH_S = 4e-3  # short blocks are fetched so many at once, where that is compiled
 _FREE_BYTES = 32 * 2**20  # kept for the next blocks: new pages cost as much as the copy into them
 _QUEUE_MAX_BYTES = 256 * 2**20
 
@@ -71,16 +73,19 @@ class BoardStream:
             else None
         )
         self._block_bytes = block_bytes = 4 * len(channels) * block_samples
-        self._queue_blocks = int(
+        self._at_once = max(int(_FETCH_S * fs_hz / block_samples), 1)
+        self._queue_samples = block_samples * int(
             max(min(_QUEUE_S * fs_hz // block_samples, _QUEUE_MAX_BYTES // block_bytes), 2)
         )
-        self._queue_limit = self._queue_blocks
-        self._free_blocks = min(max(_FREE_BYTES // block_bytes, 4), self._queue_blocks + 4)
+        self._queue_limit = self._queue_samples
+        self._queued = 0
+        self._free_blocks = max(_FREE_BYTES // (block_bytes * self._at_once), 4)
         self._ready = threading.Condition()
         self._queue: deque[WireBlock] = deque()
         self._free: list[NDArray[np.int16]] = []
         self._error: DeviceError | None = None
         self._closing = False
+        self._left: int | None = None  # how a fetch ended, to be told after the blocks that came before
         self._doubtful_left = 0
         self._width = 2 * len(channels)  # values per sample on the wire
         self._relaid = False
@@ -102,7 +107,7 @@ class BoardStream:
             with wire_errors(self._board.uri, "open the receive buffer"):
                 self._board.sdr.ctx.set_timeout(int(1000 * self._link_timeout_s))
                 self._buffer = self._create_buffer()
-                self._received = ReceivedSamples(self._buffer)
+                self._received = ReceivedSamples(self._buffer, self._block_bytes, 4 * len(self._channels))
         except DeviceError:
             self._board.drop()
             raise
@@ -167,15 +172,14 @@ class BoardStream:
         while not self._closing:
             began = time.monotonic()
             try:
-                self._buffer.refill()
+                wire = self._arrived()
             except OSError as err:
                 if self._closing:
                     return
                 self._refill_failed(err, began)
                 continue
-            now = time.monotonic()
+            now = time.monotonic() if self._left is None else began  # how it ended took its own time
             self._last_data = now
-            wire = self._wire()
             lost = self._relaid  # a reply that is cut short comes with its rest later; else the watch sees it
             if self._board.reports_overflow and (now >= next_poll or now - began > _OVERFLOW_POLL_S):
                 next_poll = now + _OVERFLOW_POLL_S
@@ -185,6 +189,21 @@ class BoardStream:
                     self._watch.forget()
                 lost |= self._watch.block_arrived(len(wire), began, now)
             self._put(wire, lost)
+
+    def _arrived(self) -> NDArray[np.int16]:
+        """(n, C, 2) of the next block, or of several short ones in one piece where that is compiled. Raises OSError."""
+        memory, wanted = self._memory(), 2 * len(self._channels)
+        if self._left is None and self._at_once > 1:
+            n_blocks, self._left = self._received.fetch(memory, self._at_once)
+            if n_blocks:
+                self._relaid, self._width = self._width != wanted, wanted
+                return memory[: n_blocks * self._block_bytes // 2].reshape(-1, len(self._channels), 2)
+        left, self._left = self._left, None
+        if left is None:
+            self._buffer.refill()
+        elif left < 0:
+            raise OSError(-left, os.strerror(-left))
+        return self._wire(memory)
 
     def _refill_failed(self, err: OSError, began: float) -> None:
         err.with_traceback(None)  # its frames hold the buffer
@@ -204,15 +223,16 @@ class BoardStream:
             hint="check cable and power of the board, then open it again",
         ) from err
 
-    def _fetched(self) -> NDArray[np.int16]:
-        """The block just fetched, copied once into memory that is used again: fresh pages cost as much as the copy."""
+    def _memory(self) -> NDArray[np.int16]:
+        """For what is fetched next; used again, since fresh pages cost as much as the copy into them."""
         with self._ready:
-            memory = self._free.pop() if self._free else None
-        return self._received.copied(memory)
+            if self._free:
+                return self._free.pop()
+        return np.empty(self._at_once * self._block_bytes // 2, np.int16)
 
-    def _wire(self) -> NDArray[np.int16]:
-        """(n, C, 2) of the block just fetched, as the caller's own memory."""
-        data = self._fetched()
+    def _wire(self, memory: NDArray[np.int16]) -> NDArray[np.int16]:
+        """(n, C, 2) of the block that libiio holds, copied into `memory` where it fits."""
+        data = self._received.copied(memory)
         width, wanted = self._received.values_per_sample, 2 * len(self._channels)
         # when another client comes or goes the server makes the buffer anew: a gap
         self._relaid, self._width = width != self._width, width
@@ -234,13 +254,14 @@ class BoardStream:
         if lost:
             # the device keeps its oldest blocks: the gap lies behind those that were queued there
             self._doubtful_left = self._kernel_blocks + 1
-        elif self._doubtful_left:
-            self._doubtful_left -= 1
+        else:
+            self._doubtful_left = max(self._doubtful_left - max(len(wire) // self._block, 1), 0)
         block = WireBlock(wire, lost, self._doubtful_left > 0, time.monotonic_ns(), time.time_ns())
         with self._ready:
-            while len(self._queue) >= self._queue_limit and not self._closing:
+            while self._queued >= self._queue_limit and not self._closing:
                 self._ready.wait()
             self._queue.append(block)
+            self._queued += len(wire)
             self._ready.notify_all()
 
     @property
@@ -261,13 +282,13 @@ class BoardStream:
     @property
     def queued_samples(self) -> int:
         """Samples that wait in the queue."""
-        with self._ready:
-            return sum(len(block.wire) for block in self._queue)
+        return self._queued
 
     def hold_everything(self, on: bool) -> None:
         """Let the queue grow up to 1 GiB, for a reader that is busy aligning boards."""
         with self._ready:
-            self._queue_limit = max(2**30 // self._block_bytes, 2) if on else self._queue_blocks
+            most = max(2**30 // self._block_bytes, 2) * self._block
+            self._queue_limit = most if on else self._queue_samples
             self._ready.notify_all()
 
     # ---- the reader -----------------------------------------------------------------------------------
@@ -299,7 +320,9 @@ class BoardStream:
     def pop(self) -> None:
         """Drop the oldest block; its memory is used again."""
         with self._ready:
-            memory = self._queue.popleft().wire.base
+            wire = self._queue.popleft().wire
+            self._queued -= len(wire)
+            memory = wire.base
             if memory is not None and memory.ndim == 1 and len(self._free) < self._free_blocks:
                 self._free.append(memory)
             self._ready.notify_all()
@@ -332,3 +355,4 @@ class BoardStream:
                 f"{self._board.uri}: the thread {self._thread.name} does not end", uri=self._board.uri
             )
         self._queue.clear()
+        self._queued = 0

@@ -17,7 +17,7 @@ from hil.bench.music_peers import PEERS
 from hil.core.geometry import ula
 from hil.core.steering import steering_vectors
 from hil.core.units import SPEED_OF_LIGHT_M_S
-from hil.dsp import compiled
+from hil.core import compiled
 from hil.dsp.covariance import sample_covariance
 from hil.dsp.doa import DoaFinder, assign_errors_deg
 
@@ -82,7 +82,7 @@ def run(quick: bool) -> StageReport:
             "Ours refines its peaks between grid angles; the peers stay on the grid, as does `ours, grid only`.",
             "Limit with LAPACK EVD: the other operations and bytes at the machine's rates, and the fastest of LAPACK's "
             "solvers as it was measured for the eigenvectors of the two largest eigenvalues.",
-            *([f"Ours in plain numpy: {compiled.why_not()}."] if compiled.kernel() is None else []),
+            *([f"Ours in plain numpy: {compiled.why_not()}."] if compiled.kernel("doa") is None else []),
         ),
     )
 

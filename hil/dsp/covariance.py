@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hil.core.errors import ShapeError
-from hil.dsp import compiled
+from hil.core import compiled
 
 _SINGLE = np.dtype(np.complex64)
 #: Snapshots summed in single precision before the sum goes on in double.
@@ -32,7 +32,7 @@ def sample_covariance(samples: NDArray[np.complexfloating]) -> NDArray[np.comple
     x = np.asarray(samples)
     if x.ndim not in (2, 3) or not np.iscomplexobj(x) or x.shape[-1] < 1:
         raise ShapeError(f"samples: {x.dtype} {x.shape}, expected complex (M, N) or (B, M, N) with N >= 1")
-    kernel = compiled.kernel()
+    kernel = compiled.kernel("doa")
     if kernel is not None and x.ndim == 2 and x.dtype == _SINGLE and x.flags.c_contiguous and x.flags.aligned:
         out = np.empty((len(x), len(x)), np.complex128)
         kernel.covariance(x, out)

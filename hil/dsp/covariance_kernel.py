@@ -1,4 +1,4 @@
-"""Compiled sample covariance. Imported by `hil.dsp.compiled` alone."""
+"""Compiled sample covariance. Imported by `hil.core.compiled` alone."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ Each spectrum comes from a cost that is smooth in the angle and smallest at a so
 so peaks are searched on the cost, which stays a parabola where 1 / D becomes a needle: on the grid in single
 precision, between its points in double (`hil.dsp.doa_search`). Which minima are deepest is decided between grid points,
 where D = ||a - U_s U_s^H a||^2 / ||a||^2 is formed before it is squared: 1 - ||U_s^H a||^2 holds no needle of 60 dB.
-`find` of MUSIC is compiled where a program has prepared that (`hil.dsp.compiled`).
+`find` of MUSIC is compiled where a program has prepared that (`hil.core.compiled`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from scipy.linalg import get_lapack_funcs
 
 from hil.core.calibration import Calibration
 from hil.core.errors import ShapeError
-from hil.dsp import compiled
+from hil.core import compiled
 from hil.dsp.covariance import sample_covariance
 from hil.dsp.doa_compiled import CompiledMusic
 from hil.dsp.doa_search import SearchGrid, candidates, parabola, refine, unit_columns, wrapped_deg
@@ -165,7 +165,7 @@ class DoaFinder:
         return self._find_plainly(covariances, n_sources)
 
     def _compile(self) -> CompiledMusic | None:
-        kernel = compiled.kernel()
+        kernel = compiled.kernel("doa")
         if kernel is None:
             return None
         search = self._search_grid()

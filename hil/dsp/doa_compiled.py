@@ -17,7 +17,7 @@ class CompiledMusic:
 
     Parameters
     ----------
-    kernel : of `hil.dsp.compiled`. steering : (G,) degrees -> (M, G). search : the grid. refined : False leaves peaks
+    kernel : of `hil.core.compiled`. steering : (G,) degrees -> (M, G). search : the grid. refined : False leaves peaks
         on the grid.
     """
 

@@ -1,6 +1,6 @@
 """Compiled MUSIC: subspace, cost over a grid, and its deepest minima between grid points.
 
-Imported by `hil.dsp.compiled` alone. The subspace is that of `hil.dsp.subspace_kernel`, the continuous angle that
+Imported by `hil.core.compiled` alone. The subspace is that of `hil.dsp.subspace_kernel`, the continuous angle that
 of `hil.dsp.doa_cells`.
 """
 

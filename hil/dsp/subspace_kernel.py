@@ -1,4 +1,4 @@
-"""Compiled signal subspace of a covariance, with a certificate. Imported by `hil.dsp.compiled` alone."""
+"""Compiled signal subspace of a covariance, with a certificate. Imported by `hil.core.compiled` alone."""
 
 from __future__ import annotations
 

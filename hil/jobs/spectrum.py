@@ -18,7 +18,7 @@ from hil.core.errors import ConfigError, HilError, RecordingError, StreamStopped
 from hil.core.frame import Frame, StreamInfo
 from hil.core.geometry import parse_array
 from hil.core.units import parse_quantity
-from hil.dsp import compiled
+from hil.core import compiled
 from hil.jobs.directions import Directions, Estimator, SpectrumSettings
 from hil.jobs.stated_array import stated_array
 from hil.jobs.watched import Watched

@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 from hil.campaign.folder import CampaignPoint
 from hil.core.errors import HilError
-from hil.dsp.compiled import plain
+from hil.core.compiled import plain
 from hil.processing.settings import ProcessSettings
 from hil.recorder.files import is_disk_full, sync_folder
 

@@ -12,7 +12,7 @@ import pytest
 
 from hil.core.errors import ShapeError
 from hil.core.geometry import uca, ula
-from hil.dsp import compiled
+from hil.core import compiled
 from hil.dsp.covariance import sample_covariance
 from hil.dsp.doa import DoaFinder, assign_errors_deg, find_doas
 from hil.dsp.doa_cells import Cells
@@ -33,7 +33,7 @@ LINE, CIRCLE = ula(8, 0.5 * WAVELENGTH_M), uca(8, 0.6 * WAVELENGTH_M)
 def kernel() -> Any:
     """The kernels of this machine, from the user's cache or compiled now."""
     assert compiled.prepare(wait=True), compiled.why_not()
-    return compiled.kernel()
+    return compiled.kernel("doa")
 
 
 @pytest.fixture(params=["compiled", "numpy"])

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hil.dsp import compiled
+from hil.core import compiled
 from hil.dsp.covariance import sample_covariance
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +35,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.delenv(compiled.SWITCH, raising=False)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(compiled, "_KERNEL", "tiny_kernel_of_tests")
+    monkeypatch.setattr(compiled, "KERNELS", {"tiny": "tiny_kernel_of_tests"})
     forget(monkeypatch)
 
     def write(first: str) -> None:
@@ -49,7 +49,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     """As another process would start."""
     monkeypatch.setattr(compiled, "_thread", None)
-    monkeypatch.setattr(compiled, "_kernel", None)
+    monkeypatch.setattr(compiled, "_kernels", {})
     monkeypatch.setattr(compiled, "_why_not", "not prepared")
     sys.modules.pop("tiny_kernel_of_tests", None)
 
@@ -59,7 +59,7 @@ def marks(tmp_path: Path) -> list[Path]:
 
 
 def numpy_still_works() -> None:
-    assert compiled.kernel() is None
+    assert compiled.kernel("tiny") is None
     np.testing.assert_array_equal(sample_covariance(np.ones((2, 3), np.complex64)), np.ones((2, 2)))
 
 
@@ -68,7 +68,7 @@ def test_compiled_once_and_loaded_from_then_on(
 ) -> None:
     assert compiled.prepare() in (False, True)  # returns at once; what it says may still change
     assert compiled.prepare(wait=True), compiled.why_not()
-    assert compiled.kernel().twice(3.0) == 6.0
+    assert compiled.kernel("tiny").twice(3.0) == 6.0
     assert compiled.why_not() == ""
     assert len(marks(tmp_path)) == 1
     forget(monkeypatch)
@@ -78,7 +78,7 @@ def test_compiled_once_and_loaded_from_then_on(
 
     monkeypatch.setattr(compiled, "_compile_apart", never)
     assert compiled.prepare(wait=True), compiled.why_not()
-    assert compiled.kernel().twice.stats.cache_hits
+    assert compiled.kernel("tiny").twice.stats.cache_hits
 
 
 def test_switched_off(tiny: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,12 +130,12 @@ def test_damaged_cache_is_made_anew_by_the_next_program(
         numpy_still_works()
         forget(monkeypatch)
         assert compiled.prepare(wait=True), compiled.why_not()
-    assert compiled.kernel().twice(3.0) == 6.0
+    assert compiled.kernel("tiny").twice(3.0) == 6.0
 
 
 def test_two_programs_compile_at_once(tiny: Write, tmp_path: Path) -> None:
     code = (
-        "from hil.dsp import compiled; compiled._KERNEL = 'tiny_kernel_of_tests'; "
+        "from hil.core import compiled; compiled.KERNELS = {'tiny': 'tiny_kernel_of_tests'}; "
         "print(compiled.prepare(wait=True), compiled.why_not())"
     )
     both = [
@@ -153,7 +153,7 @@ def test_compiler_ends_with_its_program(tiny: Write, tmp_path: Path) -> None:
         f"import os, pathlib, time; pathlib.Path({str(told)!r}).write_text(str(os.getpid())); time.sleep(60)"
     )
     code = (
-        "import time; from hil.dsp import compiled; compiled._KERNEL = 'tiny_kernel_of_tests'; "
+        "import time; from hil.core import compiled; compiled.KERNELS = {'tiny': 'tiny_kernel_of_tests'}; "
         "compiled.prepare(); time.sleep(60)"
     )
     program = subprocess.Popen([sys.executable, "-P", "-c", code], cwd=ROOT)
@@ -188,13 +188,13 @@ def test_numba_is_not_imported_unasked(module: str) -> None:
 
 
 def test_plain_is_of_the_thread_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled, "_kernel", "kernels")
+    monkeypatch.setattr(compiled, "_kernels", {"tiny": "kernels"})
     seen = []
     with compiled.plain():
         with compiled.plain():
-            assert compiled.kernel() is None
-        assert compiled.kernel() is None
-        other = threading.Thread(target=lambda: seen.append(compiled.kernel()))
+            assert compiled.kernel("tiny") is None
+        assert compiled.kernel("tiny") is None
+        other = threading.Thread(target=lambda: seen.append(compiled.kernel("tiny")))
         other.start()
         other.join()
-    assert compiled.kernel() == "kernels" == seen[0]
+    assert compiled.kernel("tiny") == "kernels" == seen[0]

@@ -2,7 +2,7 @@
 
 Importing numba and loading kernels takes a second, compiling them half a minute. So nothing happens unless a program
 that will need them says `prepare()`; then a process at low priority compiles once for this machine and these versions, a
-thread loads the result, and `kernel()` turns from None to the kernels. Callers ask it for every frame and switch
+thread loads the result, and `kernel(name)` turns from None to the kernels. Callers ask it for every frame and switch
 over by themselves. Whatever fails on the way leaves numpy in place.
 
 `HIL_COMPILED=0` in the environment switches it off. Kernels are kept in the user's cache folder.
@@ -27,9 +27,13 @@ from pathlib import Path
 from typing import Any
 
 SWITCH = "HIL_COMPILED"
-_KERNEL = "hil.dsp.doa_kernel"
+#: Modules of kernels by the name that callers ask for. Named, not imported: importing one compiles it.
+KERNELS = {"fetch": "drivers.iio.fetch_kernel", "doa": "hil.dsp.doa_kernel"}
 #: Their text decides whether what is kept still fits.
-_SOURCES = ("doa_kernel.py", "subspace_kernel.py", "covariance_kernel.py")
+_SOURCES = (
+    "drivers/iio/fetch_kernel.py", "hil/dsp/doa_kernel.py", "hil/dsp/subspace_kernel.py", "hil/dsp/covariance_kernel.py",
+)  # fmt: skip
+_ROOT = Path(__file__).resolve().parents[2]
 _PACKAGES = ("numba", "llvmlite", "numpy")
 _READY = "ready"
 _COMPILE_S = 900.0
@@ -42,13 +46,13 @@ class _Here(threading.local):
 _here = _Here()
 _lock = threading.Lock()
 _thread: threading.Thread | None = None
-_kernel: Any = None
+_kernels: dict[str, Any] = {}
 _why_not = "not prepared"
 
 
-def kernel() -> Any:
-    """The module `hil.dsp.doa_kernel`, or None: not prepared, not ready yet, not possible here, or inside `plain()`."""
-    return None if _here.plain else _kernel
+def kernel(name: str) -> Any:
+    """The module of `KERNELS`, or None: not prepared, not ready yet, not possible here, or inside `plain()`."""
+    return None if _here.plain else _kernels.get(name)
 
 
 @contextmanager
@@ -83,7 +87,7 @@ def prepare(wait: bool = False) -> bool:
             _thread.start()
     if wait:
         _thread.join()
-    return _kernel is not None
+    return bool(_kernels)
 
 
 def _impossible() -> str:
@@ -96,13 +100,13 @@ def _impossible() -> str:
 
 def _make_ready() -> None:
     """Body of the thread."""
-    global _kernel, _why_not
+    global _kernels, _why_not
     folder: Path | None = None
     try:
         folder = _folder()
         if not (folder / _READY).exists():
             _compile_apart(folder)
-        _kernel = _load(folder, _KERNEL)
+        _kernels = _load(folder, KERNELS)
         _why_not = ""
     except Exception as err:  # noqa: BLE001 - top of a thread; whatever numba raises, numpy goes on
         _why_not = f"{type(err).__name__}: {err}"
@@ -115,11 +119,10 @@ def _folder() -> Path:
     """Where kernels of these sources, versions and this processor are kept; made if need be. Raises OSError."""
     import platformdirs
 
-    here = Path(__file__).parent
     known = [f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES]
     known += [sys.version, platform.machine(), _processor()]
     for name in _SOURCES:
-        path = here / name
+        path = _ROOT / name
         # numba compares place and time of the file as well.
         known += [str(path), str(path.stat().st_mtime_ns), hashlib.sha256(path.read_bytes()).hexdigest()]
     key = hashlib.sha256("\n".join(known).encode()).hexdigest()[:16]
@@ -142,10 +145,9 @@ def _compile_apart(folder: Path) -> None:
     """Compile in another process, which ends with this one. Raises RuntimeError and OSError."""
     with tempfile.TemporaryFile(dir=folder):
         pass  # half a minute of work would be in vain where nothing can be written
-    root = str(Path(__file__).resolve().parents[2])
     code = (
-        f"import sys; sys.path.insert(0, {root!r}); "
-        f"from hil.dsp.compiled import compile_into; compile_into({str(folder)!r}, {_KERNEL!r})"
+        f"import sys; sys.path.insert(0, {str(_ROOT)!r}); "
+        f"from hil.core.compiled import compile_into; compile_into({str(folder)!r}, {KERNELS!r})"
     )
     environment = dict(os.environ) | dict.fromkeys(
         ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
@@ -166,12 +168,12 @@ def _compile_apart(folder: Path) -> None:
         raise RuntimeError(f"the compiler ended with {code_of_end}")
 
 
-def compile_into(folder: str, module: str) -> None:
-    """Body of the process that compiles: kernels of a module into `folder`, and a mark once all are there."""
+def compile_into(folder: str, modules: dict[str, str]) -> None:
+    """Body of the process that compiles: kernels of these modules into `folder`, and a mark once all are there."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if hasattr(os, "setpriority"):  # not os.nice: a capture that goes first may have started us
         os.setpriority(os.PRIO_PROCESS, 0, 15)
-    _load(Path(folder), module)
+    _load(Path(folder), modules)
     handle, name = tempfile.mkstemp(dir=folder)
     os.close(handle)
     Path(name).replace(Path(folder) / _READY)
@@ -184,12 +186,12 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _load(folder: Path, module: str) -> Any:
-    """The kernels from `folder`, compiled into it where they are missing."""
+def _load(folder: Path, modules: dict[str, str]) -> dict[str, Any]:
+    """By name, the kernels from `folder`, compiled into it where they are missing."""
     numba: Any = importlib.import_module("numba")
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(folder)
     try:
-        return importlib.import_module(module)
+        return {name: importlib.import_module(module) for name, module in modules.items()}
     finally:
         numba.config.CACHE_DIR = before
