@@ -40,8 +40,8 @@ def show(
     from gui.station import Station
     from gui.theme import apply_theme
     from gui.window import StationWindow
-    from hil.core.device import RxConfig
     from hil.core import compiled
+    from hil.core.device import RxConfig
 
     application = QApplication.instance() or QApplication(sys.argv[:1])
     assert isinstance(application, QApplication)

@@ -46,8 +46,8 @@ def measure(
     from gui.station import Station
     from gui.theme import apply_theme
     from gui.window import StationWindow
-    from hil.core.device import RxConfig
     from hil.core import compiled
+    from hil.core.device import RxConfig
     from hil.learning.settings import LearnSettings
 
     shown: list[tuple[int, int, float]] = []  # (t_mono_ns, first_sample, sample rate) of pictures taken

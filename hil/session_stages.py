@@ -27,10 +27,12 @@ RECORDER_RING_S = 2.0
 _RECORDER_RING_BYTES = 160e6
 _BLOCK_SAMPLES = 16384
 #: Short blocks are handed on together, up to so much of the stream, while their consumer is behind.
-_TOGETHER_S = 8e-3
+_TOGETHER_S = 16e-3
 #: Short blocks are read so rarely, a few at once: a thread that wakes for each of a thousand blocks a second costs as much
 #: again as their samples.
 _GATHER_S = 4e-3
+#: What processes or keeps them wakes more rarely still.
+_REST_S = 12e-3
 #: Longest pause of a consumer that a source which waits is held up by.
 _SOURCE_WAITS_S = 60.0
 _LOOK_S = 0.2
@@ -73,14 +75,15 @@ def ring_for(stream: StreamInfo, name: str, policy: Policy) -> BlockRing:
     samples = block_samples(stream)
     # a source that waits is to give the same blocks in every run
     together = 1 if policy is Policy.BLOCK else blocks_together(stream)
+    gather_s = _REST_S if together > 1 and pause_s(stream) else 0.0
     bytes_per_second = stream.fs_hz * stream.n_channels * 2 * stream.device.wire.dtype.itemsize
     seconds = RING_S
     if policy is Policy.FAIL:
         seconds = max(RING_S, min(RECORDER_RING_S, _RECORDER_RING_BYTES / bytes_per_second))
     return BlockRing(
         name, n_slots=max(4, int(np.ceil(seconds * stream.fs_hz / samples / together))), block_samples=samples,
-        n_channels=stream.n_channels, wire=stream.device.wire, together=together, policy=policy,
-        deadline_s=_SOURCE_WAITS_S,
+        n_channels=stream.n_channels, wire=stream.device.wire, together=together, gather_s=gather_s,
+        policy=policy, deadline_s=_SOURCE_WAITS_S,
     )  # fmt: skip
 
 

@@ -17,8 +17,7 @@ from numba.extending import intrinsic  # pyright: ignore[reportMissingImports]
 ALL, OTHER_SIZE = 0, 1
 
 
-@intrinsic
-def _call(context: Any, function: Any, argument: Any) -> Any:
+def _calling(context: Any, function: Any, argument: Any) -> Any:
     """ssize_t function(void *argument), by its address: an address that is a constant could not be kept on disk."""
 
     def code(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
@@ -29,8 +28,7 @@ def _call(context: Any, function: Any, argument: Any) -> Any:
     return types.int64(types.int64, types.int64), code
 
 
-@intrinsic
-def _copy(context: Any, to: Any, of: Any, n_bytes: Any) -> Any:
+def _copying(context: Any, to: Any, of: Any, n_bytes: Any) -> Any:
     """memcpy between addresses."""
 
     def code(target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
@@ -40,6 +38,10 @@ def _copy(context: Any, to: Any, of: Any, n_bytes: Any) -> Any:
         return target.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64), code
+
+
+_call: Any = intrinsic(_calling)
+_copy: Any = intrinsic(_copying)
 
 
 @njit([types.int64(types.int64[::1], types.int64, types.int64, types.int64, types.int64, types.int64, types.int64[::1])],
@@ -62,10 +64,7 @@ def fetch(
         if code < 0:
             return code
         start = _call(functions[1], buffer)
-        if (
-            _call(functions[2], buffer) - start != block_bytes
-            or _call(functions[3], buffer) != sample_bytes
-        ):
+        if _call(functions[2], buffer) - start != block_bytes or _call(functions[3], buffer) != sample_bytes:
             return OTHER_SIZE
         _copy(memory + done[0] * block_bytes, start, block_bytes)
         done[0] += 1

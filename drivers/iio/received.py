@@ -75,7 +75,13 @@ class ReceivedSamples:
             return 0, None
         at = ctypes.cast(self._buffer._buffer, ctypes.c_void_p).value
         code = kernel.fetch(
-            self._addresses, at, memory.ctypes.data, n_blocks, self._block_bytes, self._sample_bytes, self._done
+            self._addresses,
+            at,
+            memory.ctypes.data,
+            n_blocks,
+            self._block_bytes,
+            self._sample_bytes,
+            self._done,
         )
         return int(self._done[0]), code or None
 

@@ -14,10 +14,10 @@ from scipy.linalg import get_lapack_funcs
 from hil.bench.machine import machine_limit
 from hil.bench.measure import Row, StageReport, at_least, at_most, interleaved, rows_in_microseconds
 from hil.bench.music_peers import PEERS
+from hil.core import compiled
 from hil.core.geometry import ula
 from hil.core.steering import steering_vectors
 from hil.core.units import SPEED_OF_LIGHT_M_S
-from hil.core import compiled
 from hil.dsp.covariance import sample_covariance
 from hil.dsp.doa import DoaFinder, assign_errors_deg
 

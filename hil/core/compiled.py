@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def kernel(name: str) -> Any:
 
 
 @contextmanager
-def plain() -> Iterator[None]:
+def plain() -> Generator[None]:
     """In this thread numpy alone: what several processes share must not depend on what each has prepared."""
     before, _here.plain = _here.plain, True
     try:

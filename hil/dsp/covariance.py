@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from hil.core.errors import ShapeError
 from hil.core import compiled
+from hil.core.errors import ShapeError
 
 _SINGLE = np.dtype(np.complex64)
 #: Snapshots summed in single precision before the sum goes on in double.

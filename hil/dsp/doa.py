@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import get_lapack_funcs
 
+from hil.core import compiled
 from hil.core.calibration import Calibration
 from hil.core.errors import ShapeError
-from hil.core import compiled
 from hil.dsp.covariance import sample_covariance
 from hil.dsp.doa_compiled import CompiledMusic
 from hil.dsp.doa_search import SearchGrid, candidates, parabola, refine, unit_columns, wrapped_deg

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from drivers.convert import wire_to_complex
 from drivers.sigmf_files import open_recording
+from hil.core import compiled
 from hil.core.device import RxConfig
 from hil.core.errors import ConfigError, HilError, RecordingError, StreamStopped
 from hil.core.frame import Frame, StreamInfo
 from hil.core.geometry import parse_array
 from hil.core.units import parse_quantity
-from hil.core import compiled
 from hil.jobs.directions import Directions, Estimator, SpectrumSettings
 from hil.jobs.stated_array import stated_array
 from hil.jobs.watched import Watched

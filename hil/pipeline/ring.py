@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
@@ -44,6 +45,7 @@ class BlockRing:
     block_samples, n_channels, wire : largest block that fits.
     together : blocks that a slot has room for. A block that continues one that still waits becomes part of it, so that
         a consumer that is behind gets fewer, longer ones.
+    gather_s : least time between two pops while nothing but the newest waits, so that what comes meanwhile is joined.
     policy : see Policy. deadline_s : how long BLOCK waits.
     """
 
@@ -56,6 +58,7 @@ class BlockRing:
         n_channels: int,
         wire: WireFormat,
         together: int = 1,
+        gather_s: float = 0.0,
         policy: Policy = Policy.DROP_OLDEST,
         deadline_s: float = 1.0,
     ) -> None:
@@ -69,6 +72,7 @@ class BlockRing:
         # Zeroed, not empty: the pages are mapped now and not at the first overload.
         self._memory = pages((n_slots, together * block_samples, n_channels, 2), wire.dtype)
         self._together = together
+        self._gather_s, self._rested = gather_s, 0.0
         self._free = deque(range(n_slots))
         self._queue: deque[tuple[int, Block]] = deque()
         self._held: int | None = None
@@ -169,6 +173,7 @@ class BlockRing:
         ------
         CaptureOverrun : FAIL, after the last block before the loss was delivered.
         """
+        self._gather()
         with self._condition:
             self._release()
             self._condition.wait_for(lambda: self._queue or self._ended, timeout_s)
@@ -179,6 +184,12 @@ class BlockRing:
             self._held, block = self._queue.popleft()
             self._delivered += block.n
             return self._with_loss(block)
+
+    def _gather(self) -> None:
+        """Rest until it is time, where nobody is behind."""
+        if self._gather_s and len(self._queue) < 2 and not self._closed:
+            time.sleep(max(self._rested - time.monotonic(), 0.0))
+            self._rested = time.monotonic() + self._gather_s
 
     def release(self) -> None:
         """Give the block of the last `pop` back before the next one."""

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from hil.campaign.folder import CampaignPoint
-from hil.core.errors import HilError
 from hil.core.compiled import plain
+from hil.core.errors import HilError
 from hil.processing.settings import ProcessSettings
 from hil.recorder.files import is_disk_full, sync_folder
 

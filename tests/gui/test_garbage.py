@@ -62,3 +62,28 @@ def test_short_collections_set_nothing_aside(collector, monkeypatch: pytest.Monk
     del kept
     collector.collect()
     assert rings() == 0
+
+
+def test_much_that_came_at_once_is_set_aside_unseen_while_something_streams(
+    collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(garbage, "_LONG_S", 1e9)
+    collector.collect()
+    loaded = [Ring() for _ in range(garbage._MANY)]
+    gc.collect(1)  # as the collections of young objects leave them
+    seen: list[str] = []
+    watch = lambda phase, info: seen.append(phase)  # noqa: E731
+    gc.callbacks.append(watch)
+    try:
+        collector.collect()
+        assert not seen
+        assert gc.get_freeze_count() >= len(loaded)
+        assert rings() == 0
+        del loaded
+        collector.streams = False
+        collector.collect()
+        assert seen
+        assert rings() == 0
+        assert gc.get_freeze_count() == 0
+    finally:
+        gc.callbacks.remove(watch)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hil.core import compiled
 from hil.core.errors import ShapeError
 from hil.core.geometry import uca, ula
-from hil.core import compiled
 from hil.dsp.covariance import sample_covariance
 from hil.dsp.doa import DoaFinder, assign_errors_deg, find_doas
 from hil.dsp.doa_cells import Cells

@@ -32,11 +32,12 @@ def block(first: int, n: int = 16, flags: FrameFlag = FrameFlag.NONE, lost: int 
 
 
 def ring(
-    policy: Policy = Policy.DROP_OLDEST, n_slots: int = 4, deadline_s: float = 0.01, together: int = 1
-) -> BlockRing:
+    policy: Policy = Policy.DROP_OLDEST, n_slots: int = 4, deadline_s: float = 0.01, together: int = 1,
+    gather_s: float = 0.0,
+) -> BlockRing:  # fmt: skip
     return BlockRing(
         "reader -> dsp", n_slots=n_slots, block_samples=16, n_channels=2, wire=WireFormat.CI16,
-        together=together, policy=policy, deadline_s=deadline_s,
+        together=together, gather_s=gather_s, policy=policy, deadline_s=deadline_s,
     )  # fmt: skip
 
 
@@ -58,6 +59,34 @@ def test_blocks_that_wait_are_joined_while_a_slot_has_room() -> None:
     after = r.pop(0.0)
     assert after is not None
     assert (after.first_sample, after.n, after.seq - joined.seq) == (48, 32, 1)
+
+
+def test_a_consumer_that_rests_gets_what_comes_meanwhile_in_one_piece() -> None:
+    r = ring(together=3, gather_s=0.5)
+    r.push(numbered(0, 16))
+    first = r.pop(1.0)
+    assert first is not None
+    assert first.n == 16  # the first at once
+    r.push(numbered(16, 16))
+    later = threading.Timer(0.05, r.push, [numbered(32, 16)])
+    later.start()
+    joined = r.pop(1.0)
+    later.join()
+    assert joined is not None
+    assert (joined.first_sample, joined.n) == (16, 32)
+
+
+def test_a_consumer_that_is_behind_does_not_rest() -> None:
+    r = ring(together=1, gather_s=3600.0)
+    r.push(numbered(0, 16))
+    assert r.pop(1.0) is not None
+    for first in (16, 32, 48):
+        r.push(numbered(first, 16))
+    assert [b.first_sample for b in (r.pop(1.0), r.pop(1.0)) if b is not None] == [16, 32]
+    r.close()  # nor does one at the end
+    last = r.pop(1.0)
+    assert last is not None
+    assert last.first_sample == 48
 
 
 def test_what_the_consumer_holds_is_not_continued() -> None:
