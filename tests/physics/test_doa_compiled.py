@@ -39,7 +39,7 @@ def kernel() -> Any:
 @pytest.fixture(params=["compiled", "numpy"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, kernel: Any) -> Iterator[str]:
     """Both ways, whether the kernels are loaded or not."""
-    monkeypatch.setattr(compiled, "_kernel", kernel if request.param == "compiled" else None)
+    monkeypatch.setattr(compiled, "_kernels", {"doa": kernel} if request.param == "compiled" else {})
     return request.param
 
 
