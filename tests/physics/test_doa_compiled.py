@@ -241,7 +241,7 @@ def test_covariances_of_odd_shapes(kernel: Any, way: str) -> None:
 
 
 def test_a_process_that_prepared_nothing_stays_on_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled, "_kernel", None)
+    monkeypatch.setattr(compiled, "_kernels", {})
     finder = DoaFinder(LINE, FC_HZ)
     finder.find(np.eye(8, dtype=complex) + 1.0, 1)
     assert finder._compiled is None
