@@ -247,7 +247,7 @@ def test_a_process_that_prepared_nothing_stays_on_numpy(monkeypatch: pytest.Monk
     assert finder._compiled is None
     counted = SimpleNamespace(calls=0)
 
-    def kernels() -> None:
+    def kernels(name: str) -> None:
         counted.calls += 1
 
     monkeypatch.setattr(compiled, "kernel", kernels)
