@@ -237,8 +237,14 @@ class ArrayIntake:
     def _patience_s(self) -> float:
         return 5.0 + 4.0 * (self._config.block_samples or 0) / (self._config.fs_hz or 1.0)
 
-    def _head(self, source: Source, timeout_s: float, interrupted: Interrupted) -> WireBlock:
-        block = source.stream.head(timeout_s, interrupted)
+    def _head(
+        self,
+        source: Source,
+        timeout_s: float,
+        interrupted: Interrupted,
+        room: WireBuffer | None = None,
+    ) -> WireBlock:
+        block = source.stream.head(timeout_s, interrupted, room)
         if self._aligning and block is not None and block.lost and source.consumed:
             self._slipped = True  # what was measured before the gap does not hold behind it
         if block is None:
@@ -262,8 +268,11 @@ class ArrayIntake:
             if n >= awaited and not all(s.stream.waiting for s in self._sources):
                 break
             try:
+                # only where the block is consumed whatever it is
+                room = out if n == 0 and self._one_as_it_is(out) else None
                 heads = [
-                    self._head(s, max(deadline - time.monotonic(), 0.0), interrupted) for s in self._sources
+                    self._head(s, max(deadline - time.monotonic(), 0.0), interrupted, room)
+                    for s in self._sources
                 ]
             except (DeviceTimeout, ConnectionLost):
                 if n:
@@ -288,9 +297,18 @@ class ArrayIntake:
         self._watch_alignment(out[:n])
         return Taken(n, *newest, flags, lost, lost_samples=lost_samples, time_ns=time_ns)
 
+    def _one_as_it_is(self, out: WireBuffer) -> bool:
+        """Whether the next block of a single board is to fill `out` from its start, unchanged."""
+        first = self._sources[0]
+        alone = len(self._sources) == 1 and first.position == 0 and first.delay is None
+        return alone and first.columns == slice(0, out.shape[1]) and out.flags.c_contiguous
+
     def _copy(self, out: WireBuffer, heads: list[WireBlock]) -> int:
         n = min(len(out), *(s.remaining(h) for s, h in zip(self._sources, heads, strict=True)))
         for source, head in zip(self._sources, heads, strict=True):
+            if head.landed:
+                source.advance(n, head)
+                continue
             piece = head.wire[source.position : source.position + n]
             if source.delay is not None:
                 piece = source.delay.push(piece)

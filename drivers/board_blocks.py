@@ -26,6 +26,7 @@ class WireBlock:
     t_mono_ns, t_utc_ns : clocks on arrival.
     lost_samples : how many are missing before it, None if `lost` and not known.
     time_ns : hardware time of its first sample, None if the device gives none.
+    landed : `wire` is the memory that the reader offered.
     """
 
     wire: NDArray[Any]
@@ -35,6 +36,7 @@ class WireBlock:
     t_utc_ns: int
     lost_samples: int | None = None
     time_ns: float | None = None
+    landed: bool = False
 
 
 class BlockStream(Protocol):
@@ -64,8 +66,14 @@ class BlockStream(Protocol):
         """Let the queue grow, for a reader that is busy aligning boards."""
         ...
 
-    def head(self, timeout_s: float, interrupted: Interrupted) -> WireBlock | None:
-        """The oldest block, left in the queue; None when interrupted. Raises DeviceTimeout, ConnectionLost."""
+    def head(
+        self, timeout_s: float, interrupted: Interrupted, room: NDArray[Any] | None = None
+    ) -> WireBlock | None:
+        """The oldest block, left in the queue; None when interrupted. Raises DeviceTimeout, ConnectionLost.
+
+        room : (n, C, 2) contiguous, where the block may be put if it is yet to come, which spares a copy; nobody writes there
+            after the return. A block that is there instead of in memory of the stream's own says `landed`.
+        """
         ...
 
     def pop(self) -> None:

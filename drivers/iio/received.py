@@ -90,6 +90,11 @@ class ReceivedSamples:
         """int16 of one sample of all channels on the wire."""
         return int(self._step(self._buffer._buffer)) // 2
 
+    @property
+    def n_bytes(self) -> int:
+        """Of the block."""
+        return self._end(self._buffer._buffer) - self._start(self._buffer._buffer)
+
     def copied(self, memory: NDArray[np.int16] | None) -> NDArray[np.int16]:
         """The samples, (n,) int16, in `memory` where they fit, else in memory of their own."""
         at = self._buffer._buffer

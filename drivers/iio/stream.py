@@ -83,6 +83,8 @@ class BoardStream:
         self._ready = threading.Condition()
         self._queue: deque[WireBlock] = deque()
         self._free: list[NDArray[np.int16]] = []
+        self._room: NDArray[np.int16] | None = None  # of a reader that waits
+        self._landing = False
         self._error: DeviceError | None = None
         self._closing = False
         self._left: int | None = None  # how a fetch ended, to be told after the blocks that came before
@@ -91,7 +93,7 @@ class BoardStream:
         self._relaid = False
         self._buffer: Any = None
         self._buffer_lock = threading.Lock()
-        self._last_data = time.monotonic()
+        self._last_data = self._began = self._next_poll = time.monotonic()
         self._open()
         self._thread = threading.Thread(target=self._run, name=f"iio-rx {board.uri}", daemon=True)
         self._thread.start()
@@ -163,14 +165,15 @@ class BoardStream:
 
     def _fail(self, err: DeviceError) -> None:
         with self._ready:
+            self._landing = False
             if not self._closing:
                 self._error = err
             self._ready.notify_all()
 
     def _fetch(self) -> None:
-        next_poll = time.monotonic() + _OVERFLOW_POLL_S
+        self._next_poll = time.monotonic() + _OVERFLOW_POLL_S
         while not self._closing:
-            began = time.monotonic()
+            began = self._began = time.monotonic()
             try:
                 wire = self._arrived()
             except OSError as err:
@@ -181,8 +184,8 @@ class BoardStream:
             now = time.monotonic() if self._left is None else began  # how it ended took its own time
             self._last_data = now
             lost = self._relaid  # a reply that is cut short comes with its rest later; else the watch sees it
-            if self._board.reports_overflow and (now >= next_poll or now - began > _OVERFLOW_POLL_S):
-                next_poll = now + _OVERFLOW_POLL_S
+            if self._poll_due() and not self._landing:
+                self._next_poll = now + _OVERFLOW_POLL_S
                 lost |= self._board.poll_overflow(self._device)
             if self._watch is not None:
                 if lost:
@@ -203,7 +206,25 @@ class BoardStream:
             self._buffer.refill()
         elif left < 0:
             raise OSError(-left, os.strerror(-left))
-        return self._wire(memory)
+        return self._wire(self._readers(memory))
+
+    def _readers(self, memory: NDArray[np.int16]) -> NDArray[np.int16]:
+        """In place of `memory` that of a reader that waits for this very block, if there is one."""
+        plain = self._received.values_per_sample == 2 * len(self._channels)
+        with self._ready:
+            room = None if self._queue or not plain or self._poll_due() else self._room
+            if room is None or self._received.n_bytes > room.nbytes:
+                return memory
+            self._free.append(memory)
+            self._landing = True
+            return room.reshape(-1)
+
+    def _poll_due(self) -> bool:
+        """Whether the board is asked for overflows before the next block: now and then, and where a fetch took long."""
+        now = time.monotonic()
+        return self._board.reports_overflow and (
+            now >= self._next_poll or now - self._began > _OVERFLOW_POLL_S
+        )
 
     def _refill_failed(self, err: OSError, began: float) -> None:
         err.with_traceback(None)  # its frames hold the buffer
@@ -256,8 +277,11 @@ class BoardStream:
             self._doubtful_left = self._kernel_blocks + 1
         else:
             self._doubtful_left = max(self._doubtful_left - max(len(wire) // self._block, 1), 0)
-        block = WireBlock(wire, lost, self._doubtful_left > 0, time.monotonic_ns(), time.time_ns())
+        block = WireBlock(
+            wire, lost, self._doubtful_left > 0, time.monotonic_ns(), time.time_ns(), landed=self._landing
+        )
         with self._ready:
+            self._landing = False
             while self._queued >= self._queue_limit and not self._closing:
                 self._ready.wait()
             self._queue.append(block)
@@ -293,19 +317,28 @@ class BoardStream:
 
     # ---- the reader -----------------------------------------------------------------------------------
 
-    def head(self, timeout_s: float, interrupted: Any) -> WireBlock | None:
+    def head(self, timeout_s: float, interrupted: Any, room: NDArray[Any] | None = None) -> WireBlock | None:
         """The oldest block (left in the queue), or None when `interrupted()` became true.
 
-        Raises DeviceTimeout, or the error that ended the stream once the queue is empty.
+        room : see BlockStream. Raises DeviceTimeout, or the error that ended the stream once the queue is empty.
         """
         deadline = time.monotonic() + timeout_s
         with self._ready:
-            while not self._queue:
+            self._room = room
+            try:
+                return self._awaited(timeout_s, deadline, interrupted)
+            finally:
+                self._room = None
+
+    def _awaited(self, timeout_s: float, deadline: float, interrupted: Any) -> WireBlock | None:
+        """With the lock held."""
+        while not self._queue:
+            left = deadline - time.monotonic()
+            if not self._landing:  # else it is there at once, and its memory may not be taken back
                 if interrupted():
                     return None
                 if self._error is not None:
                     raise self._error
-                left = deadline - time.monotonic()
                 if time.monotonic() - self._last_data > 2.0 * self._link_timeout_s + 1.0:
                     raise ConnectionLost(  # a refill that hangs for ever, as libiio's USB backend does
                         f"{self._board.uri}: the receive buffer hangs", uri=self._board.uri
@@ -314,16 +347,21 @@ class BoardStream:
                     raise DeviceTimeout(
                         f"{self._board.uri}: no block within {timeout_s:g} s", uri=self._board.uri
                     )
-                self._ready.wait(min(left, 0.5))
-            return self._queue[0]
+            self._ready.wait(min(max(left, 0.01), 0.5))
+        return self._queue[0]
 
     def pop(self) -> None:
         """Drop the oldest block; its memory is used again."""
         with self._ready:
-            wire = self._queue.popleft().wire
-            self._queued -= len(wire)
-            memory = wire.base
-            if memory is not None and memory.ndim == 1 and len(self._free) < self._free_blocks:
+            block = self._queue.popleft()
+            self._queued -= len(block.wire)
+            memory = block.wire.base
+            if (
+                memory is not None
+                and memory.ndim == 1
+                and not block.landed
+                and len(self._free) < self._free_blocks
+            ):
                 self._free.append(memory)
             self._ready.notify_all()
 

@@ -282,10 +282,12 @@ class RadioStream:
             self._queue_limit = max(2**30 // self._block_bytes, 2) if on else self._queue_blocks
             self._ready.notify_all()
 
-    def head(self, timeout_s: float, interrupted: Interrupted) -> WireBlock | None:
+    def head(
+        self, timeout_s: float, interrupted: Interrupted, room: NDArray[Any] | None = None
+    ) -> WireBlock | None:
         """The oldest block (left in the queue), or None when `interrupted()` became true.
 
-        Raises DeviceTimeout, or the error that ended the stream once the queue is empty.
+        room : not used, the library writes where it was told before. Raises DeviceTimeout, or the error that ended the stream once the queue is empty.
         """
         deadline = time.monotonic() + timeout_s
         with self._ready:

@@ -25,7 +25,7 @@ _HINT = "pip install pyadi-iio==0.0.21 pylibiio==0.25, and libiio 0.24 to 0.26 (
 
 def run(quick: bool) -> StageReport:
     """4 channels, free-running emulator, clients in turn."""
-    blocks, rounds = (8, 1) if quick else (32, 3)
+    blocks, rounds = (8, 1) if quick else (128, 5)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         scene = folder / "scene.toml"

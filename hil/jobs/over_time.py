@@ -36,8 +36,8 @@ from hil.recorder.files import is_disk_full
 COLUMNS = ("time_s", "first_sample", "doa_deg", "sigma_deg")
 #: Samples of a piece, all channels: minutes of work for nobody, and far more than opening the file costs.
 _PIECE_VALUES = 1 << 24
-#: Samples read at a time, all channels.
-_READ_VALUES = 1 << 22
+#: Samples read at a time, all channels: they and what is made of them stay in the cache of a core.
+_READ_VALUES = 1 << 17
 _CALIBRATION_BLOCKS = 1000
 
 

@@ -48,7 +48,7 @@ class _Held:
     def queued_samples(self) -> int:
         return 0
 
-    def head(self, timeout_s: float, interrupted: Any) -> WireBlock:
+    def head(self, timeout_s: float, interrupted: Any, room: Any = None) -> WireBlock:
         return self._blocks[0]
 
     def pop(self) -> None:

@@ -41,8 +41,8 @@ class Queued:
     def queued_samples(self) -> int:
         return BLOCK * len(self.blocks)
 
-    def head(self, timeout_s: float, interrupted: Interrupted) -> WireBlock:
-        del timeout_s, interrupted
+    def head(self, timeout_s: float, interrupted: Interrupted, room: np.ndarray | None = None) -> WireBlock:
+        del timeout_s, interrupted, room
         if not self.blocks:
             raise DeviceTimeout("nothing", uri=self.uri)
         return self.blocks[0]
