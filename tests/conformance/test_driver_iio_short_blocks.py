@@ -12,6 +12,7 @@ import pytest
 from drivers import open_device
 from drivers.conformance_cases import emulator, emulator_scene
 from drivers.iio import received
+from drivers.iio.stream import BoardStream
 from hil.core import compiled
 from hil.core.device import RxConfig, RxDevice
 from hil.core.errors import ConnectionLost, DeviceTimeout, StreamStopped
@@ -165,3 +166,39 @@ def test_stopped_while_a_fetch_waits(fetched: list[int]) -> None:
             stopper.join()
             device.start()
             assert device.read(out, 5.0).n > 0
+
+
+def test_a_block_lands_with_the_reader_that_waits_and_with_nobody_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Memory that a read gave back without samples is not written to; what landed is what the board sent."""
+    landed: list[bool] = []
+    plain = BoardStream.head
+
+    def watched(self: BoardStream, *asked):
+        block = plain(self, *asked)
+        landed.append(block is not None and block.landed)
+        return block
+
+    monkeypatch.setattr(BoardStream, "head", watched)
+    n, untouched = 50_000, 12_345  # a block takes 20 ms, and the samples have 12 bits
+    with emulator(_scene()) as (_, uris):
+        device, _ = _started(uris[0], RxConfig(block_samples=n))
+        with device:
+            out = np.zeros((n, device.caps.n_channels, 2), np.int16)
+            timeouts = reads = 0
+            deadline = time.monotonic() + 60.0
+            while (timeouts < 20 or reads < 20) and time.monotonic() < deadline:
+                out[:] = untouched
+                try:
+                    result = device.read(out, 0.004 if timeouts < 20 else 5.0)
+                except DeviceTimeout:
+                    timeouts += 1
+                    time.sleep(0.03)
+                    assert (out == untouched).all()
+                else:
+                    reads += 1
+                    assert abs(out[: result.n]).max() < untouched
+    assert timeouts >= 20
+    assert reads >= 20
+    assert any(landed)
