@@ -34,8 +34,11 @@ from hil.processing.where import HERE, Where, outcomes_of
 from hil.recorder.files import is_disk_full
 
 COLUMNS = ("time_s", "first_sample", "doa_deg", "sigma_deg")
-#: Samples of a piece, all channels: minutes of work for nobody, and far more than opening the file costs.
-_PIECE_VALUES = 1 << 24
+#: Samples of a piece, all channels: a second or two of work, far more than opening its file and writing it safely cost; less
+#: where the recording is short, so that several processes have something to do.
+_PIECE_VALUES = 1 << 26
+_PIECES = 32
+_LEAST_VALUES = 1 << 22
 #: Samples read at a time, all channels: they and what is made of them stay in the cache of a core.
 _READ_VALUES = 1 << 17
 _CALIBRATION_BLOCKS = 1000
@@ -211,6 +214,9 @@ def _pieces(
     if low < 0:
         raise ConfigError(f"{settings.at_s:g} s is outside the recording", where="--at")
     high = recording.n_samples if seconds is None else min(low + round(seconds * fs_hz), recording.n_samples)
+    share = min(1.0, settings.snapshots / max(every_s * fs_hz, 1.0))  # of the samples that is looked at
+    wanted = round(share * (high - low)) * recording.n_channels // _PIECES
+    values = min(max(wanted, _LEAST_VALUES), _PIECE_VALUES)
     out: list[Piece] = []
     used: dict[str, CalibrationInUse | None] = {}
     for segment in recording.segments:
@@ -224,7 +230,7 @@ def _pieces(
         if epoch not in used:
             Estimator(stream, settings, None)  # what does not fit is said before anything begins
             used[epoch] = _use(recording, segment, stream, settings)
-        each = max(1, _PIECE_VALUES // recording.n_channels // min(step, max(settings.snapshots, 1)))
+        each = max(1, values // recording.n_channels // min(step, max(settings.snapshots, 1)))
         for first in range(0, looks, each):
             at = start + first * step
             out.append(
