@@ -7,6 +7,7 @@ is wrong is a RecordingError with exit code 2.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -167,6 +168,17 @@ class Recording:
             for m in range(self.n_channels):
                 self._read_exactly(m, first, channel.data.cast("B"))
                 pairs[:, m] = channel
+
+    def expect(self, first: int, n: int) -> None:
+        """These samples will be read soon: where the system can, the disk brings them while something else is done."""
+        if not hasattr(os, "posix_fadvise"):
+            return
+        offset, n_bytes = first * self._frame_bytes, n * self._frame_bytes
+        with self._lock, contextlib.suppress(OSError):  # advice: the read itself tells what is wrong
+            if not self._opened:
+                self._open()
+            for file in self._opened:
+                os.posix_fadvise(file.fileno(), offset, n_bytes, os.POSIX_FADV_WILLNEED)
 
     def _open(self) -> None:
         try:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from drivers.convert import wire_to_complex
 from drivers.sigmf_files import Recording, Segment, open_recording
@@ -41,6 +42,8 @@ _PIECES = 32
 _LEAST_VALUES = 1 << 22
 #: Samples read at a time, all channels: they and what is made of them stay in the cache of a core.
 _READ_VALUES = 1 << 17
+#: The system is told of so many, or of so many reads, before they are needed.
+_AHEAD_VALUES, _AHEAD_READS = 1 << 22, 64
 _CALIBRATION_BLOCKS = 1000
 
 
@@ -93,12 +96,9 @@ class Piece:
             stream = _stream(recording.segment_at(self.start), self.array)
             estimator = Estimator(stream, self.settings, self.used)
             rows = csv.writer(file, lineterminator="\n")
-            snapshots, together = self.settings.snapshots, self._together(stream.n_channels)
-            for first in range(0, self.n, together):
-                count = min(together, self.n - first)
-                place = self.start + first * self.step
-                span = (count - 1) * self.step + snapshots
-                samples, _ = wire_to_complex(recording.read(place, span), stream.device.full_scale_bits)
+            snapshots = self.settings.snapshots
+            for first, count, wire in self._read(recording, stream.n_channels):
+                samples, _ = wire_to_complex(wire, stream.device.full_scale_bits)
                 for k in range(count):
                     at = self.global_index + (first + k) * self.step
                     found = estimator.estimate(
@@ -111,6 +111,22 @@ class Piece:
                         )
                     if not len(found.doa_deg):
                         rows.writerow((when, at, "", ""))
+
+    def _read(self, recording: Recording, n_channels: int) -> Iterator[tuple[int, int, NDArray[Any]]]:
+        """(first look, looks, their wire samples) of what is read at once; the system is told what comes after it."""
+        together = self._together(n_channels)
+        reads = [(first, min(together, self.n - first)) for first in range(0, self.n, together)]
+        spans = [
+            (self.start + first * self.step, (n - 1) * self.step + self.settings.snapshots)
+            for first, n in reads
+        ]
+        ahead = max(1, min(_AHEAD_VALUES // (n_channels * spans[0][1]), _AHEAD_READS))
+        for place, span in spans[:ahead]:
+            recording.expect(place, span)
+        for k, (first, count) in enumerate(reads):
+            for place, span in spans[k + ahead : k + ahead + 1]:
+                recording.expect(place, span)
+            yield first, count, recording.read(*spans[k])
 
     def _together(self, n_channels: int) -> int:
         """Looks read at once; sparse ones are read one by one."""
